@@ -1,0 +1,13 @@
+//! The pure ground floor: what a generation is, which states it passes, what may go wrong. No IO, no clock, no async.
+
+pub mod attempt;
+pub mod error;
+pub mod generation;
+pub mod id;
+pub mod money;
+pub mod record;
+pub mod retry;
+pub mod schedule;
+pub mod settle;
+pub mod slots;
+pub mod time;

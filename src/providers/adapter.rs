@@ -1,0 +1,343 @@
+//! The adapter: how one provider's wire format maps to ours. No IO, no state, no clock: the executor does all IO, so that
+//! timeouts, budgets, redaction and "did a byte leave?" are decided in one place.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method, StatusCode};
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::domain::{
+    error::ErrorCode,
+    money::Micros,
+    record::{Endpoint, Handle, Kind},
+    time::Timestamp,
+};
+
+/// One credential at a provider.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// A static key.
+    Key(SecretString),
+    /// An access key and a secret key that signs short-lived tokens (Kling, legacy).
+    Pair {
+        /// Public part.
+        access: String,
+        /// Signs.
+        secret: SecretString,
+    },
+}
+
+/// What is to be generated, already validated, defaults applied.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// The prompt.
+    pub prompt: &'a str,
+    /// http(s) or data: URLs.
+    pub images: &'a [String],
+    /// Outputs wanted from this one call.
+    pub outputs: u16,
+    /// Under the names of our schema; each adapter puts them under the wire's names.
+    pub parameters: &'a Map<String, Value>,
+    /// What it makes.
+    pub kind: Kind,
+    /// Where it goes.
+    pub endpoint: &'a Endpoint,
+    /// Our correlation tag, echoed where the provider echoes something.
+    pub tag: &'a str,
+    /// Where the provider may call us; none without `public_url`.
+    pub webhook_url: Option<&'a Url>,
+}
+
+/// An HTTP request without credential: what the attempt keeps and what its digest is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpCall {
+    /// Method.
+    pub method: Method,
+    /// Full URL.
+    pub url: Url,
+    /// Body.
+    pub body: Body,
+}
+
+/// The body of an [`HttpCall`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body {
+    /// None.
+    Empty,
+    /// JSON.
+    Json(Value),
+    /// `multipart/form-data`: text fields in order.
+    Form(Vec<(String, String)>),
+}
+
+impl HttpCall {
+    /// A GET.
+    #[must_use]
+    pub const fn get(url: Url) -> Self {
+        Self { method: Method::GET, url, body: Body::Empty }
+    }
+
+    /// A POST of JSON.
+    #[must_use]
+    pub const fn post(url: Url, body: Value) -> Self {
+        Self { method: Method::POST, url, body: Body::Json(body) }
+    }
+}
+
+/// A complete answer.
+#[derive(Clone)]
+pub struct Reply {
+    /// Status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body, capped by the executor.
+    pub body: Bytes,
+    /// When it was read.
+    pub at: Timestamp,
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("status", &self.status).field("bytes", &self.body.len()).finish_non_exhaustive()
+    }
+}
+
+impl Reply {
+    /// The body as JSON; none when it is something else (an HTML page of a gateway, half a document).
+    #[must_use]
+    pub fn json(&self) -> Option<Value> {
+        serde_json::from_slice(&self.body).ok()
+    }
+}
+
+/// What a provider's error means for us. Made by each adapter's table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fault {
+    /// Our code.
+    pub code: ErrorCode,
+    /// One sentence; the provider's words go into `provider_message`.
+    pub message: String,
+    /// HTTP status.
+    pub http_status: Option<u16>,
+    /// The provider's own code.
+    pub provider_code: Option<String>,
+    /// The provider's own words.
+    pub provider_message: Option<String>,
+    /// How long it asked us to wait.
+    pub retry_after: Option<Duration>,
+    /// What may follow.
+    pub then: Then,
+}
+
+/// What may follow a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Explicit, unbilled, and "not now": owed again, consumes no try.
+    Throttled,
+    /// Explicit, unbilled by the provider's table, and another try may succeed.
+    RetryUnbilled,
+    /// Explicit and final: another try would be refused again, or may be paid again.
+    Final,
+    /// Not explicit: on a submit the outcome is unknown; on a poll or lookup nothing was learned.
+    Unclear,
+}
+
+/// One file the provider made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    /// Where it is.
+    pub source: OutputSource,
+    /// What it is.
+    pub kind: Kind,
+    /// How long the provider keeps it, from the answer on.
+    pub lifetime: Duration,
+    /// Seconds of video, where the provider says so.
+    pub duration_seconds: Option<f64>,
+}
+
+/// Where an output's bytes are.
+#[derive(Clone, PartialEq)]
+pub enum OutputSource {
+    /// At a URL.
+    Url(String),
+    /// In the answer, already decoded.
+    Inline(Bytes),
+}
+
+impl fmt::Debug for OutputSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(_) => f.write_str("Url"),
+            Self::Inline(bytes) => write!(f, "Inline({} bytes)", bytes.len()),
+        }
+    }
+}
+
+/// What the answer to a submit says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Submitted {
+    /// The provider has it; it runs.
+    Accepted {
+        /// How to find it again.
+        handle: Handle,
+        /// What it costs, where the answer says so.
+        cost: Option<Micros>,
+    },
+    /// A synchronous provider finished it in the answer.
+    Done {
+        /// Its outputs.
+        outputs: Vec<Output>,
+        /// What it cost, where the answer says so.
+        cost: Option<Micros>,
+    },
+    /// It did not; `then` says whether that is certain.
+    Fault(Fault),
+}
+
+/// What the answer to a poll says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Polled {
+    /// Not yet.
+    Pending {
+        /// 0 to 100.
+        progress: Option<u8>,
+        /// When the provider wants the next poll.
+        again_after: Option<Duration>,
+        /// A status word that no table knows: means pending, logged once.
+        unknown_word: Option<String>,
+    },
+    /// Finished.
+    Done {
+        /// Its outputs; an empty list means the provider has nothing to fetch any more.
+        outputs: Vec<Output>,
+        /// What it cost, where the answer says so.
+        cost: Option<Micros>,
+    },
+    /// The provider says it failed. `then` is `RetryUnbilled` only where its table says that nothing was billed.
+    Failed(Fault),
+    /// A further call is needed for the answer.
+    Next(HttpCall),
+    /// The provider does not know it (any more, or yet).
+    Missing(Fault),
+    /// Nothing was learned: an error of the way or the provider. Never fails a paid attempt.
+    Unclear(Fault),
+}
+
+/// What the answer to a lookup by our tag says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Found {
+    /// The provider has it.
+    Task(Handle),
+    /// The provider says it has no such task.
+    Nothing,
+    /// Nothing was learned.
+    Unclear(Fault),
+}
+
+/// What the answer to a cancel says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cancelled {
+    /// It will not run on (polling tells how it ended).
+    Yes,
+    /// Too late, or unknown to the provider.
+    No,
+    /// Nothing was learned; cancelling again is harmless.
+    Unclear(Fault),
+}
+
+/// Everything besides the handle that polls, lookups and cancels need; read from the attempt.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// Where it was sent.
+    pub endpoint: &'a Endpoint,
+    /// Our correlation tag.
+    pub tag: &'a str,
+    /// What the provider gave us.
+    pub handle: &'a Handle,
+    /// What it makes.
+    pub kind: Kind,
+    /// When it was accepted.
+    pub submitted_at: Timestamp,
+}
+
+/// What a provider can do and how it bills, independent of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Capabilities {
+    /// When money is owed.
+    pub bills: Bills,
+    /// The provider refuses a second submit with the same tag, so that the same attempt may be sent again.
+    pub idempotent_submit: bool,
+    /// The provider can be asked for a task by our tag.
+    pub findable: bool,
+    /// The provider can cancel.
+    pub cancellable: bool,
+    /// The submit's answer holds the outputs; nothing is polled.
+    pub synchronous: bool,
+    /// How long outputs are kept.
+    pub output_lifetime: Duration,
+    /// A task that the provider does not know is pending for this long after the submit (reads lag behind writes).
+    pub missing_grace: Duration,
+}
+
+/// When a provider bills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bills {
+    /// When it accepts.
+    AtAccept,
+    /// When it completes; a failure is not billed as far as is known.
+    AtCompletion,
+}
+
+/// One provider's mapping. All functions are pure.
+pub trait Adapter: Send + Sync + fmt::Debug {
+    /// Its name in the configuration (`adapter = "…"`).
+    fn name(&self) -> &'static str;
+
+    /// What it can do at this endpoint (direct or relay, synchronous or not).
+    fn capabilities(&self, endpoint: &Endpoint) -> Capabilities;
+
+    /// The headers that carry the credential; short-lived tokens are made for `now`.
+    ///
+    /// # Errors
+    /// A fault when this credential cannot be used at this endpoint (a signing pair on a path that takes keys only).
+    fn authorize(
+        &self,
+        credential: &Credential,
+        endpoint: &Endpoint,
+        now: Timestamp,
+    ) -> Result<Vec<(HeaderName, SecretString)>, Fault>;
+
+    /// The paid call.
+    ///
+    /// # Errors
+    /// A final fault when the request cannot be expressed on this wire.
+    fn submit(&self, call: &Call<'_>) -> Result<HttpCall, Fault>;
+
+    /// Reads its answer.
+    fn read_submit(&self, call: &Call<'_>, reply: &Reply) -> Submitted;
+
+    /// How to ask how far it is; a fault when the handle cannot be used.
+    ///
+    /// # Errors
+    /// A fault that says what is wrong with the handle or the endpoint.
+    fn poll(&self, context: &Context<'_>) -> Result<HttpCall, Fault>;
+
+    /// Reads its answer.
+    fn read_poll(&self, context: &Context<'_>, reply: &Reply) -> Polled;
+
+    /// How to ask for a task by our tag; none where the provider cannot be asked.
+    fn find(&self, endpoint: &Endpoint, tag: &str) -> Option<HttpCall>;
+
+    /// Reads its answer.
+    fn read_find(&self, endpoint: &Endpoint, reply: &Reply) -> Found;
+
+    /// How to cancel; none where the provider cannot.
+    fn cancel(&self, context: &Context<'_>) -> Option<HttpCall>;
+
+    /// Reads its answer.
+    fn read_cancel(&self, context: &Context<'_>, reply: &Reply) -> Cancelled;
+}
