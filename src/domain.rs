@@ -5,6 +5,7 @@ pub mod error;
 pub mod generation;
 pub mod id;
 pub mod money;
+pub mod output;
 pub mod record;
 pub mod retry;
 pub mod schedule;

@@ -7,22 +7,43 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
-use crate::domain::{id::GenerationId, time::Timestamp};
+use actix::{Actor, AsyncContext, Context};
+use tokio::runtime::Handle;
+
+use crate::{
+    clock::Clock,
+    domain::{id::GenerationId, time::Timestamp},
+    lifeline::Lifeline,
+};
+
+#[cfg(test)]
+pub(crate) mod sabotage;
 
 /// The pulse of one child: written by it, read by its watcher. Survives the child.
 #[derive(Debug, Default)]
 pub struct Pulse {
+    beats: AtomicU64,
     last_beat: AtomicI64,
     oldest_work: AtomicI64,
     restarts: AtomicU64,
+    #[cfg(test)]
+    pub(crate) sabotage: sabotage::Sabotage,
 }
 
 impl Pulse {
     /// The child is alive at `now`.
     pub fn beat(&self, now: Timestamp) {
         self.last_beat.store(now.0, Ordering::Relaxed);
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Beats so far. The watch goes by their number, not by their instants: a clock may be set, or stand still in a test.
+    #[must_use]
+    pub fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
     }
 
     /// The last beat; the epoch before the first.
@@ -55,6 +76,59 @@ impl Pulse {
     pub fn restarts(&self) -> u64 {
         self.restarts.load(Ordering::Relaxed)
     }
+}
+
+/// What a factory gets to build a child with; new at each restart.
+#[derive(Debug, Clone)]
+pub struct ChildContext {
+    /// The child's name.
+    pub name: String,
+    /// Where it reports; survives it.
+    pub pulse: Arc<Pulse>,
+    /// Permission to act of its arbiter's present thread.
+    pub lifeline: Lifeline,
+    /// Time.
+    pub clock: Clock,
+    /// The socket runtime, for flights.
+    pub sockets: Handle,
+    /// How often to beat.
+    pub beat: Duration,
+}
+
+impl ChildContext {
+    /// Beats from inside a loop of its own: unlike the interval of [`beats`], it stops when that loop hangs. To be awaited; it returns
+    /// at once.
+    pub fn beat(&self) -> impl Future<Output = ()> + use<> {
+        self.pulse.beat(self.clock.now());
+        #[cfg(test)]
+        return self.pulse.sabotage.clone().strike();
+        #[cfg(not(test))]
+        std::future::ready(())
+    }
+
+    /// Returns when the next beat is due, by the machine's time: a test's clock may stand still. Cancel safe.
+    pub async fn beat_due(&self) {
+        tokio::time::sleep(self.beat).await;
+    }
+
+    /// Beats and does nothing else.
+    pub async fn beat_forever(&self) {
+        loop {
+            self.beat().await;
+            self.beat_due().await;
+        }
+    }
+}
+
+/// Makes an actor beat now and then `every` so often; called in its `started`. One timer a context, which stands still with
+/// the context: an actor hung in `ctx.wait` or in an atomic handler stops beating.
+pub fn beats<A>(ctx: &mut Context<A>, pulse: &Arc<Pulse>, clock: &Clock, every: Duration)
+where
+    A: Actor<Context = Context<A>>,
+{
+    pulse.beat(clock.now());
+    let (pulse, clock) = (Arc::clone(pulse), clock.clone());
+    ctx.run_interval(every, move |_, _| pulse.beat(clock.now()));
 }
 
 /// All pulses by child name, for the watcher, health and metrics.

@@ -2,12 +2,17 @@
 //! because the slow sweep finds it.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     hash::Hash,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::sync::Notify;
+
+use crate::domain::{
+    id::{AttemptId, GenerationId},
+    record::ProviderName,
+};
 
 /// What a wake brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,22 +60,27 @@ impl<Id: Eq + Hash> Wake<Id> {
                 pending.everywhere = true;
             }
         }
-        self.inner.notify.notify_one();
+        self.inner.notify.notify_waiters();
     }
 
     /// Hints that anything may be due.
     pub fn everywhere(&self) {
         self.inner.pending.lock().unwrap_or_else(PoisonError::into_inner).everywhere = true;
-        self.inner.notify.notify_one();
+        self.inner.notify.notify_waiters();
     }
 
     /// Waits for the next wake and takes all of it. Cancel safe: nothing is taken before it returns.
     pub async fn next(&self) -> Woken<Id> {
         loop {
+            // Registered before the look, and all waiters are told: the loop of an actor whose thread was given up may still be
+            // registered, and must not swallow the wake of its successor.
+            let notified = self.inner.notify.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
             if let Some(woken) = self.take() {
                 return woken;
             }
-            self.inner.notify.notified().await;
+            notified.await;
         }
     }
 
@@ -83,6 +93,50 @@ impl<Id: Eq + Hash> Wake<Id> {
         }
         Some(std::mem::replace(&mut *pending, Woken { ids: HashSet::new(), everywhere: false }))
     }
+}
+
+/// The wakes by which stages meet. Bounds are generous: past them a receiver looks everywhere, which is only slower.
+#[derive(Debug, Clone)]
+pub struct Wakes {
+    /// Dispatch: a generation may be due, or a place became free.
+    pub dispatch: Wake<GenerationId>,
+    /// Adapter actors, by provider: generations offered for submission.
+    pub offers: Arc<BTreeMap<ProviderName, Wake<Offer>>>,
+    /// The reconciler: an attempt's outcome is unknown.
+    pub reconcile: Wake<AttemptId>,
+    /// The poller: an attempt runs at its provider.
+    pub polling: Wake<AttemptId>,
+    /// The poller: the client wants this generation cancelled.
+    pub cancel: Wake<GenerationId>,
+    /// The uploader: an attempt's assets are to be stored.
+    pub assets: Wake<AttemptId>,
+}
+
+impl Wakes {
+    /// Wakes for these providers.
+    #[must_use]
+    pub fn new(providers: impl IntoIterator<Item = ProviderName>) -> Self {
+        let offers = providers.into_iter().map(|name| (name, Wake::bounded(1_024))).collect();
+        Self {
+            dispatch: Wake::bounded(1_024),
+            offers: Arc::new(offers),
+            reconcile: Wake::bounded(1_024),
+            polling: Wake::bounded(65_536),
+            cancel: Wake::bounded(1_024),
+            assets: Wake::bounded(4_096),
+        }
+    }
+}
+
+/// A generation offered for submission: ids only, the rows decide.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Offer {
+    /// The generation.
+    pub generation: GenerationId,
+    /// The id its attempt will have; the account's budget already holds it.
+    pub attempt: AttemptId,
+    /// The account whose budget holds it.
+    pub account: Arc<str>,
 }
 
 #[cfg(test)]

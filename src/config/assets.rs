@@ -21,6 +21,9 @@ pub struct AssetsConfig {
     pub give_up_s: u64,
     /// A transfer without a byte for this long is broken off and resumed, milliseconds. Default 30,000.
     pub stall_ms: u64,
+    /// One transfer takes at most this long, seconds, however steadily it trickles. Default 1,800: 2 GiB pass at 1.2 MB a
+    /// second.
+    pub max_transfer_s: u64,
     /// Hosts (exact, or `*.suffix`) from which results may come although they resolve to private or loopback addresses.
     pub allow_private_hosts: Vec<String>,
 }
@@ -35,6 +38,7 @@ impl Default for AssetsConfig {
             max_retry_delay_ms: 60_000,
             give_up_s: 21_600,
             stall_ms: 30_000,
+            max_transfer_s: 1_800,
             allow_private_hosts: Vec::new(),
         }
     }

@@ -35,6 +35,9 @@ pub struct ModelConfig {
     /// Input images it needs at least. Default 0.
     #[serde(default)]
     pub min_images: usize,
+    /// Forms of input images it takes. Default both.
+    #[serde(default = "every_form")]
+    pub image_forms: Vec<ImageForm>,
     /// Declared parameters: each narrows or enables an input of the provider's schema.
     #[serde(default)]
     pub inputs: BTreeMap<String, InputConfig>,
@@ -54,24 +57,87 @@ pub struct PriceConfig {
     pub per_call: f64,
     /// For each output.
     pub per_output: f64,
-    /// For each second of `duration`.
+    /// For each second of `duration` of each output.
     pub per_second: f64,
+    /// Other prices at certain parameters; the first that fits replaces the three above.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub variants: Vec<PriceVariant>,
+}
+
+/// Another price, when all of these parameters have these values.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PriceVariant {
+    /// Parameters and their values, such as `mode = "pro"`.
+    pub when: BTreeMap<String, Value>,
+    /// For each call.
+    pub per_call: f64,
+    /// For each output.
+    pub per_output: f64,
+    /// For each second of `duration` of each output.
+    pub per_second: f64,
+}
+
+/// A form in which an input image is handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageForm {
+    /// An http(s) URL that the provider fetches.
+    Url,
+    /// Inline: `data:image/…;base64,…`.
+    Data,
+}
+
+impl ImageForm {
+    /// The form in a sentence.
+    #[must_use]
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::Url => "http(s) URLs",
+            Self::Data => "data:image/(png|jpeg|jpg|webp);base64,… (inline)",
+        }
+    }
 }
 
 /// How a model narrows one input.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InputConfig {
-    /// The only values it takes.
+    /// The only values it takes; for a size: ratios and exact sizes.
     pub values: Option<Vec<Value>>,
-    /// Smallest.
+    /// Smallest; for a size: shortest side.
     pub min: Option<f64>,
-    /// Largest.
+    /// Largest; for a text: characters; for a size: longest side.
     pub max: Option<f64>,
-    /// Sent when the client gives none; without it nothing is sent.
+    /// A size: both sides are multiples of this.
+    pub multiple: Option<u32>,
+    /// A size: whether free `WIDTHxHEIGHT` is taken. Default: as the provider, but not beside `values`.
+    pub pixels: Option<bool>,
+    /// A size: width times height at most.
+    pub max_pixels: Option<u64>,
+    /// Sent when the client gives none. Default: the provider's default of this input; where it has none, nothing is sent.
     pub default: Option<Value>,
-    /// Must be given.
+    /// Must be given; no default applies.
     pub required: bool,
+    /// What becomes of it when input images are given. Default `taken`.
+    pub with_images: WithImages,
+}
+
+/// What becomes of an input when input images are given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WithImages {
+    /// The images change nothing.
+    #[default]
+    Taken,
+    /// Its default is not applied: the provider follows the image.
+    NoDefault,
+    /// It is refused: the provider would ignore it.
+    Refused,
+}
+
+fn every_form() -> Vec<ImageForm> {
+    vec![ImageForm::Url, ImageForm::Data]
 }
 
 const fn one() -> u16 {

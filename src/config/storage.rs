@@ -39,7 +39,7 @@ pub struct StorageConfig {
     pub region: String,
     /// S3: bucket in the path instead of the host name. Default off; most servers of your own need it.
     pub path_style: bool,
-    /// Key prefix before every object, without slashes at the ends. Default none.
+    /// S3: key prefix before every object, without slashes at the ends. Default none.
     pub prefix: String,
     /// S3: access key id.
     pub access_key_id: Option<String>,
@@ -56,6 +56,9 @@ pub struct StorageConfig {
     pub request_checksum_calculation: ChecksumCalculation,
     /// S3: part size of multipart uploads in bytes. Default 8 MiB; S3's smallest is 5 MiB.
     pub part_bytes: usize,
+    /// S3: longest time one try of one request may take, seconds; three tries are made. Default 120: a part of 8 MiB passes at
+    /// 70 KB a second.
+    pub attempt_timeout_s: u64,
 }
 
 impl Default for StorageConfig {
@@ -74,6 +77,7 @@ impl Default for StorageConfig {
             presign_s: 3600,
             request_checksum_calculation: ChecksumCalculation::WhenSupported,
             part_bytes: 8 * 1024 * 1024,
+            attempt_timeout_s: 120,
         }
     }
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreConfig {
-    /// `sqlite` (default: a file in `data_dir`), `sqlite:<path>` or `postgres://user:password@host/database`.
+    /// `sqlite` (default: `longtake.db` in `data_dir`), `sqlite:<path>` (a relative one is taken from `data_dir`) or
+    /// `postgres://user:password@host/database`.
     pub url: String,
     /// Entries a group commit takes at most. Default 128: larger batches gained nothing when measured.
     pub batch: usize,

@@ -1,6 +1,7 @@
 //! `[telemetry]`: logs.
 
 use serde::{Deserialize, Serialize};
+use validator::Validate;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,12 +14,13 @@ pub enum LogFormat {
 }
 
 /// `[telemetry]`. Environment: `LONGTAKE__TELEMETRY__<KEY>`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryConfig {
     /// `json` or `pretty` (default).
     pub format: LogFormat,
     /// Filter in `tracing`'s directive syntax. Default `info`.
+    #[validate(length(min = 1, message = "must name a level such as `info`"))]
     pub filter: String,
 }
 

@@ -22,7 +22,7 @@ impl RetryPolicy {
     /// asked for wins.
     #[must_use]
     pub fn delay(&self, tries: u16, unit: f64, asked: Option<Duration>) -> Duration {
-        let exponent = i32::from(tries.max(1).min(64)) - 1;
+        let exponent = i32::from(tries.clamp(1, 64)) - 1;
         let grown = self.initial_delay.as_secs_f64() * self.multiplier.powi(exponent);
         let capped = grown.min(self.max_delay.as_secs_f64()).max(0.0);
         let factor = if self.jitter { 0.75 + 0.5 * unit.clamp(0.0, 1.0) } else { 1.0 };

@@ -78,7 +78,7 @@ fn unit(seed: u64, step: u64) -> f64 {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{Strategy, *};
 
     const DEFAULT: Strategy =
         Strategy::Exponential { base: Duration::from_secs(5), factor: 1.5, cap: Duration::from_secs(60), jitter: 0.0 };
