@@ -5,6 +5,7 @@ pub mod breaker;
 pub mod budget;
 pub mod catalogue;
 pub mod executor;
+pub mod fault;
 pub mod flux;
 pub mod kling;
 pub mod pollo;

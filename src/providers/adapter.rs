@@ -1,7 +1,14 @@
 //! The adapter: how one provider's wire format maps to ours. No IO, no state, no clock: the executor does all IO, so that
 //! timeouts, budgets, redaction and "did a byte leave?" are decided in one place.
 
-use std::{fmt, time::Duration};
+#[cfg(test)]
+pub(crate) mod conformance;
+pub mod images;
+pub mod pick;
+pub mod place;
+pub mod table;
+
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
@@ -9,11 +16,15 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::domain::{
-    error::ErrorCode,
-    money::Micros,
-    record::{Endpoint, Handle, Kind},
-    time::Timestamp,
+pub use crate::domain::output::{Output, OutputSource};
+use crate::{
+    domain::{
+        error::ErrorCode,
+        money::Micros,
+        record::{Endpoint, Handle, Kind},
+        time::Timestamp,
+    },
+    providers::schema::InputSpec,
 };
 
 /// One credential at a provider.
@@ -146,37 +157,6 @@ pub enum Then {
     Unclear,
 }
 
-/// One file the provider made.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Output {
-    /// Where it is.
-    pub source: OutputSource,
-    /// What it is.
-    pub kind: Kind,
-    /// How long the provider keeps it, from the answer on.
-    pub lifetime: Duration,
-    /// Seconds of video, where the provider says so.
-    pub duration_seconds: Option<f64>,
-}
-
-/// Where an output's bytes are.
-#[derive(Clone, PartialEq)]
-pub enum OutputSource {
-    /// At a URL.
-    Url(String),
-    /// In the answer, already decoded.
-    Inline(Bytes),
-}
-
-impl fmt::Debug for OutputSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Url(_) => f.write_str("Url"),
-            Self::Inline(bytes) => write!(f, "Inline({} bytes)", bytes.len()),
-        }
-    }
-}
-
 /// What the answer to a submit says.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Submitted {
@@ -264,6 +244,22 @@ pub struct Context<'a> {
     pub submitted_at: Timestamp,
 }
 
+/// In which forms a provider takes input images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageForms {
+    /// http(s) URLs.
+    pub url: bool,
+    /// `data:` URLs; the adapter strips what the wire does not want.
+    pub data: bool,
+    /// How many it can put on the wire.
+    pub most: usize,
+}
+
+impl ImageForms {
+    /// Takes none.
+    pub const NONE: Self = Self { url: false, data: false, most: 0 };
+}
+
 /// What a provider can do and how it bills, independent of a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Capabilities {
@@ -296,6 +292,26 @@ pub enum Bills {
 pub trait Adapter: Send + Sync + fmt::Debug {
     /// Its name in the configuration (`adapter = "…"`).
     fn name(&self) -> &'static str;
+
+    /// The outer schema of its parameters; a model of the catalogue narrows it.
+    fn schema(&self) -> &'static [InputSpec];
+
+    /// The endpoint that is stored on the attempt: `family` refined by what is sent (a provider may have one path for text
+    /// and another for images), `options` kept, so that polls and lookups need nothing else.
+    #[expect(clippy::too_many_arguments, reason = "each is one column of the attempt; a struct would have this one caller")]
+    fn endpoint(
+        &self,
+        base_url: &str,
+        upstream: &str,
+        family: Option<&str>,
+        options: &BTreeMap<String, String>,
+        has_images: bool,
+        kind: Kind,
+    ) -> Endpoint;
+
+    /// In which forms it takes input images at this endpoint. Intake asks, so that a wrong form is refused before anything is
+    /// spent; `submit` refuses it too.
+    fn image_forms(&self, endpoint: &Endpoint) -> ImageForms;
 
     /// What it can do at this endpoint (direct or relay, synchronous or not).
     fn capabilities(&self, endpoint: &Endpoint) -> Capabilities;
