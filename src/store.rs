@@ -1,4 +1,171 @@
 //! The store: rows are the truth. All writes of the path go through the journal (group commit with lanes); reads have their own
 //! connections. SQLite and PostgreSQL pass one conformance suite.
 
+pub mod change;
 pub mod entry;
+pub mod finish;
+pub mod error;
+pub mod journal;
+pub mod keys;
+pub mod map;
+pub mod reads;
+pub mod shards;
+mod checkpoint;
+mod connect;
+mod lock;
+
+use std::{path::Path, sync::Arc};
+
+use tokio::runtime::Handle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{clock::Clock, config::store::StoreConfig, domain::id::NodeId, lifeline::Lifeline};
+use connect::Target;
+use lock::Lock;
+
+pub use entry::*;
+pub use error::StoreError;
+pub use journal::{Journal, JournalCounts};
+pub use keys::{KeyRecord, Keys, Project, Scope};
+pub use reads::{EvidenceRow, HistoryRow, ListFilter, Loaded, Reads, StateCounts};
+
+/// The database, opened. Clones share it; with the last one the journals made from it end too.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    journal: Journal,
+    reads: Reads,
+    keys: Keys,
+    lock: Option<Arc<Lock>>,
+    closing: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Drop for Inner {
+    /// Without `close` the writers still answer what they hold, then end.
+    fn drop(&mut self) {
+        self.closing.cancel();
+    }
+}
+
+impl Store {
+    /// Opens for a server: takes the lock (an OS lock beside the SQLite file, a session advisory lock on PostgreSQL), migrates,
+    /// marks every other node dead and claims all shards.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] while another server runs on this database; [`StoreError::Unavailable`] when it cannot be reached.
+    pub async fn open(
+        config: &StoreConfig,
+        data_dir: &Path,
+        node: NodeId,
+        clock: Clock,
+        runtime: &Handle,
+    ) -> Result<Self, StoreError> {
+        let (target, config) = (Target::of(config, data_dir)?, config.clone());
+        let opening = async move {
+            let lock = Arc::new(Lock::take(&target).await?);
+            connect::migrate(&target).await?;
+            let held = journal::nodes::take_over(&target, node, clock.now()).await?;
+            let store = Self::start(&target, &config, journal::Scope::new(node, held), Some(lock), clock);
+            store.keys().ensure_default_project().await?;
+            Ok(store)
+        };
+        on(runtime, opening).await
+    }
+
+    /// Opens beside a running server for short admin commands. Takes no lock for longer than a migration needs, claims
+    /// nothing; its journal loses every transition.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the database cannot be reached.
+    pub async fn open_beside(config: &StoreConfig, data_dir: &Path, clock: Clock, runtime: &Handle) -> Result<Self, StoreError> {
+        let (target, config) = (Target::of(config, data_dir)?, config.clone());
+        let opening = async move {
+            match Lock::take(&target).await {
+                Ok(lock) => {
+                    connect::migrate(&target).await?;
+                    lock.release().await;
+                }
+                // Whoever holds it has migrated, or is about to.
+                Err(StoreError::Locked { .. }) => connect::await_migrated(&target).await?,
+                Err(error) => return Err(error),
+            }
+            let store = Self::start(&target, &config, journal::Scope::nobody(), None, clock);
+            store.keys().ensure_default_project().await?;
+            Ok(store)
+        };
+        on(runtime, opening).await
+    }
+
+    fn start(target: &Target, config: &StoreConfig, scope: journal::Scope, lock: Option<Arc<Lock>>, clock: Clock) -> Self {
+        let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let journal = journal::start(target, config, scope, lock.clone(), (&closing, &tasks));
+        if lock.is_some() {
+            checkpoint::start(target, &journal, &closing, &tasks);
+        }
+        let reads = Reads::new(target.readers(config.readers), target.read_timeout());
+        let keys = Keys::new(target.admin(), target.write_timeout(), clock);
+        Self { inner: Arc::new(Inner { journal, reads, keys, lock, closing, tasks }) }
+    }
+
+    /// The way to write, as long as the lifeline holds.
+    #[must_use]
+    pub fn journal(&self, lifeline: &Lifeline) -> Journal {
+        self.inner.journal.under(lifeline)
+    }
+
+    /// The way to read.
+    #[must_use]
+    pub fn reads(&self) -> Reads {
+        self.inner.reads.clone()
+    }
+
+    /// Projects and keys.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        self.inner.keys.clone()
+    }
+
+    /// Whether this node may still trust what it holds. Always yes: until several nodes share a database, the lock that `open`
+    /// takes excludes every other.
+    #[must_use]
+    pub fn trust_window(&self) -> bool {
+        true
+    }
+
+    /// Returns once the lock is lost (the session that holds it on PostgreSQL ended): another server may start, so this one
+    /// must end. Never on SQLite, where the lock lives as long as the process. Cancel safe.
+    pub async fn lock_lost(&self) {
+        match &self.inner.lock {
+            Some(lock) => lock.lost().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Answers what is queued, refuses what comes later, checkpoints and releases the lock.
+    pub async fn close(&self) {
+        self.inner.closing.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        self.inner.reads.close().await;
+        self.inner.keys.close().await;
+        if let Some(lock) = &self.inner.lock {
+            lock.release().await;
+        }
+    }
+}
+
+/// Runs on the runtime that owns the sockets: a connection belongs to the runtime it was opened on.
+async fn on<T: Send + 'static>(
+    runtime: &Handle,
+    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    match runtime.spawn(work).await {
+        Ok(result) => result,
+        Err(error) => Err(StoreError::unavailable(error)),
+    }
+}

@@ -1,1 +1,16 @@
-//!
+//! The tables as sea-orm entities: columns only, no logic. Identifiers are UUIDs, instants are milliseconds since the epoch,
+//! small structured values are JSON text.
+
+pub mod generations;
+pub mod generation_payloads;
+pub mod attempts;
+pub mod attempt_payloads;
+pub mod assets;
+pub mod history;
+pub mod events;
+pub mod submit_evidence;
+pub mod provider_tasks;
+pub mod nodes;
+pub mod shards;
+pub mod projects;
+pub mod api_keys;

@@ -1,1 +1,16 @@
-//!
+//! The schema, one file a change. Each change says its text for SQLite and for PostgreSQL; a released change is never edited.
+
+mod m0001_path;
+
+use sea_orm_migration::prelude::*;
+
+/// All changes in order.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_path::Migration)]
+    }
+}

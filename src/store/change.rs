@@ -1,0 +1,271 @@
+//! From a decision to a journal entry: applies the machines' events to loaded rows and collects what rides along in the commit
+//! (history, events). Pure, but for [`commit`], which loads, decides and hands in until the entry is judged.
+
+use crate::{
+    domain::{
+        attempt::{self, AttemptEvent},
+        error::{ErrorCode, Failure},
+        generation::{self, GenerationEvent, GenerationState, Settlement},
+        id::GenerationId,
+        record::{Asset, Attempt, Event, Generation, History},
+        retry::RetryPolicy,
+        settle::{Ending, Standing, settle},
+        time::Timestamp,
+    },
+    store::{Guard, Journal, Loaded, NewAttempt, Reads, StoreError, Transition, Verdict},
+};
+
+/// A decision does not fit the rows it was made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Illegal {
+    /// Generation.
+    #[error(transparent)]
+    Generation(#[from] generation::IllegalGeneration),
+    /// Attempt.
+    #[error(transparent)]
+    Attempt(#[from] attempt::IllegalAttempt),
+}
+
+/// A transition in the making.
+#[derive(Debug, Clone)]
+pub struct Change {
+    entry: Transition,
+    generation: Generation,
+    at: Timestamp,
+}
+
+impl Change {
+    /// Nothing changed yet.
+    #[must_use]
+    pub fn of(generation: &Generation, at: Timestamp) -> Self {
+        Self { entry: Transition::of(generation), generation: generation.clone(), at }
+    }
+
+    /// The instant of the change.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// The generation as it will be.
+    #[must_use]
+    pub const fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
+    /// Applies an event to the generation. `failure` is kept while it says why no output came (yet).
+    ///
+    /// # Errors
+    /// [`Illegal`] when the machine has no such edge.
+    pub fn advance(&mut self, event: &GenerationEvent, failure: Option<Failure>, reason: &str) -> Result<(), Illegal> {
+        let from = self.generation.state();
+        let progress = generation::apply(&self.generation.progress, event, self.at)?;
+        let to = progress.state;
+        self.generation.progress = progress;
+        self.generation.updated_at = self.at;
+        if failure.is_some() {
+            self.generation.failure = failure;
+        }
+        if to == GenerationState::Completed {
+            self.generation.failure = None;
+        }
+        if to.terminal() {
+            self.generation.ended_at = Some(self.at);
+        }
+        if from != to {
+            self.history(0, from.as_str(), to.as_str(), reason);
+            self.entry.events.push(Event {
+                generation: self.generation.id,
+                project: self.generation.project,
+                kind: event_kind(to),
+                at: self.at,
+            });
+        }
+        self.entry.generation = Some(self.generation.clone());
+        Ok(())
+    }
+
+    /// Applies an event to one of its attempts and puts the attempt into the entry.
+    ///
+    /// # Errors
+    /// [`Illegal`] when the machine has no such edge.
+    pub fn attempt(&mut self, attempt: &mut Attempt, event: AttemptEvent, reason: &str) -> Result<(), Illegal> {
+        let from = attempt.state;
+        attempt.state = attempt::apply(from, event)?;
+        attempt.updated_at = self.at;
+        if attempt.state.ended() {
+            attempt.ended_at = Some(self.at);
+        }
+        if event == AttemptEvent::OutcomeUnknown {
+            attempt.unconfirmed_since = Some(self.at);
+        }
+        self.history(attempt.n, from.as_str(), attempt.state.as_str(), reason);
+        match self.entry.attempts.iter_mut().find(|known| known.id == attempt.id) {
+            Some(known) => *known = attempt.clone(),
+            None => self.entry.attempts.push(attempt.clone()),
+        }
+        Ok(())
+    }
+
+    /// Adds the attempt that the intent brings into being.
+    pub fn intent(&mut self, new: NewAttempt, reason: &str) {
+        self.history(new.attempt.n, "owed", new.attempt.state.as_str(), reason);
+        self.entry.new_attempts.push(new);
+        self.entry.guard = Guard::Intent;
+    }
+
+    /// Adds new assets.
+    pub fn new_assets(&mut self, assets: Vec<Asset>) {
+        self.entry.new_assets.extend(assets);
+    }
+
+    /// Puts a changed asset into the entry.
+    pub fn asset(&mut self, asset: Asset) {
+        self.entry.assets.push(asset);
+    }
+
+    /// The finished entry.
+    #[must_use]
+    pub fn entry(self) -> Transition {
+        self.entry
+    }
+
+    /// Ends an attempt and settles its slot in the same commit. A generation that is already over keeps its end.
+    ///
+    /// # Errors
+    /// [`Illegal`] when a machine has no such edge.
+    pub fn end(&mut self, loaded: &Loaded, attempt: &mut Attempt, end: &End<'_>) -> Result<(), Illegal> {
+        if end.failure.is_some() {
+            attempt.failure.clone_from(&end.failure);
+        }
+        self.attempt(attempt, end.event, end.reason)?;
+        if self.generation.state().terminal() {
+            return Ok(());
+        }
+        let cancel_requested = loaded.generation.cancel_requested_at.is_some();
+        let attempts = u16::try_from(loaded.attempts.len()).unwrap_or(u16::MAX);
+        let tries = self.generation.progress.tries;
+        let standing = Standing { tries, attempts, cancel_requested, policy: end.policy, unit: end.unit };
+        let settlement = settle(end.ending, &standing);
+        let failure = match settlement {
+            Settlement::Delivered => None,
+            Settlement::Cancelled => Some(Failure::new(ErrorCode::TaskCancelled, "cancelled at the client's request")),
+            Settlement::Owe { .. } | Settlement::Failed => end.shown.clone().or_else(|| attempt.failure.clone()),
+        };
+        self.advance(&GenerationEvent::AttemptEnded { slot: attempt.slot, settlement }, failure, end.reason)
+    }
+
+    fn history(&mut self, attempt: u16, from: &'static str, to: &'static str, reason: &str) {
+        self.entry.history.push(History {
+            generation: self.generation.id,
+            attempt,
+            from,
+            to,
+            reason: reason.to_owned(),
+            at: self.at,
+        });
+    }
+}
+
+/// How an attempt ends.
+#[derive(Debug, Clone)]
+pub struct End<'a> {
+    /// The machine's event.
+    pub event: AttemptEvent,
+    /// What it means for paying again.
+    pub ending: Ending,
+    /// The attempt's failure; none keeps the one it has.
+    pub failure: Option<Failure>,
+    /// The generation's failure, where it differs from the attempt's.
+    pub shown: Option<Failure>,
+    /// The provider's retry rules.
+    pub policy: &'a RetryPolicy,
+    /// A draw in 0..1 for the jitter.
+    pub unit: f64,
+    /// One sentence for the history.
+    pub reason: &'a str,
+}
+
+const fn event_kind(state: GenerationState) -> &'static str {
+    match state {
+        GenerationState::Waiting => "generation.waiting",
+        GenerationState::Preparing => "generation.preparing",
+        GenerationState::Queued => "generation.queued",
+        GenerationState::Active => "generation.active",
+        GenerationState::Completed => "generation.completed",
+        GenerationState::Failed => "generation.failed",
+        GenerationState::Cancelled => "generation.cancelled",
+    }
+}
+
+/// The rows as they stand after `entry` was won, so that the next transition needs no read.
+#[must_use]
+pub fn after(mut loaded: Loaded, entry: &Transition) -> Loaded {
+    if let Some(generation) = &entry.generation {
+        let cancel = loaded.generation.cancel_requested_at;
+        loaded.generation = generation.clone();
+        loaded.generation.version += 1;
+        loaded.generation.cancel_requested_at = cancel;
+    }
+    for changed in &entry.attempts {
+        if let Some(known) = loaded.attempts.iter_mut().find(|known| known.id == changed.id) {
+            *known = changed.clone();
+            known.version += 1;
+        }
+    }
+    loaded.attempts.extend(entry.new_attempts.iter().map(|new| new.attempt.clone()));
+    for changed in &entry.assets {
+        if let Some(known) = loaded.assets.iter_mut().find(|known| known.id == changed.id) {
+            *known = changed.clone();
+            known.version += 1;
+        }
+    }
+    loaded.assets.extend(entry.new_assets.iter().cloned());
+    loaded
+}
+
+/// How often a lost entry is decided anew before the caller is told: each loss means that somebody else moved the generation on,
+/// which happens at most a few times for each of its ten outputs.
+const LOSSES: u32 = 32;
+
+/// Hands in what `decide` makes of the rows, loading them again after each loss. `decide` answers none when nothing is to be
+/// done (any more). Returns the rows as they stand after the commit.
+///
+/// # Errors
+/// What the store answered; `StoreError::Busy` after too many losses.
+pub async fn commit(
+    reads: &Reads,
+    journal: &Journal,
+    start: Start,
+    decide: impl Fn(&Loaded) -> Option<Transition>,
+) -> Result<Option<Loaded>, StoreError> {
+    let (id, mut known) = match start {
+        Start::Known(loaded) => (loaded.generation.id, Some(*loaded)),
+        Start::Load(id) => (id, None),
+    };
+    for _ in 0..LOSSES {
+        let loaded = match known.take() {
+            Some(loaded) => loaded,
+            None => match reads.load(id).await? {
+                Some(loaded) => loaded,
+                None => return Ok(None),
+            },
+        };
+        let Some(entry) = decide(&loaded) else { return Ok(None) };
+        let kept = entry.clone();
+        match journal.transition(entry).await? {
+            Verdict::Won => return Ok(Some(after(loaded, &kept))),
+            Verdict::Lost => {}
+        }
+    }
+    Err(StoreError::Busy)
+}
+
+/// Where [`commit`] begins.
+#[derive(Debug)]
+pub enum Start {
+    /// With rows that are believed fresh.
+    Known(Box<Loaded>),
+    /// With a read.
+    Load(GenerationId),
+}

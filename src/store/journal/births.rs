@@ -1,0 +1,36 @@
+//! The lane of births: facts, so any node may write them and no fence applies.
+
+use sqlx::Error;
+use uuid::Uuid;
+
+use super::{
+    Scope,
+    connection::Connection,
+    lane::{Lane, Written},
+    rows::Born,
+    tables::{INSERT_GENERATIONS, INSERT_PAYLOADS},
+    transitions::write,
+};
+
+/// The lane.
+pub struct Births;
+
+impl Lane for Births {
+    type Entry = Box<Born>;
+    type Answer = ();
+
+    const NAME: &'static str = "births";
+    const MARK: i16 = 2;
+
+    fn key(entry: &Box<Born>) -> Option<Uuid> {
+        Some(entry.id)
+    }
+
+    async fn write(connection: &mut Connection, _scope: &Scope, entries: &[&Box<Born>]) -> Result<Written<()>, Error> {
+        let rows: Vec<&str> = entries.iter().map(|born| born.row.as_str()).collect();
+        let payloads: Vec<&str> = entries.iter().map(|born| born.payload.as_str()).collect();
+        write(connection, &INSERT_GENERATIONS, &rows).await?;
+        write(connection, &INSERT_PAYLOADS, &payloads).await?;
+        Ok(Written { answers: vec![(); entries.len()], rows: rows.len() })
+    }
+}

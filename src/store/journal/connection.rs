@@ -1,0 +1,119 @@
+//! One connection for writing, on either database: constant statements with one JSON text as their only parameter.
+
+use sqlx::{
+    AssertSqlSafe, Connection as _, Error, FromRow, Row as _,
+    postgres::{PgConnection, PgRow},
+    sqlite::{SqliteConnection, SqliteRow},
+};
+
+/// A connection that writes.
+#[derive(Debug)]
+pub enum Connection {
+    /// The one writer of an embedded database.
+    Sqlite(SqliteConnection),
+    /// A session.
+    Postgres(PgConnection),
+}
+
+/// Which SQL is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// SQLite 3.51 (bundled).
+    Sqlite,
+    /// PostgreSQL 13 or later (`xid8`).
+    Postgres,
+}
+
+/// A row that both databases can give.
+pub trait Record: Send + Unpin + for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> {}
+impl<T: Send + Unpin + for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow>> Record for T {}
+
+impl Connection {
+    /// Which SQL it speaks.
+    pub const fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// The text for its database.
+    pub const fn pick(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
+        match self {
+            Self::Sqlite(_) => sqlite,
+            Self::Postgres(_) => postgres,
+        }
+    }
+
+    /// Begins a writing transaction and names it: the id by which PostgreSQL can be asked later what became of it.
+    pub async fn begin(&mut self) -> Result<Option<String>, Error> {
+        match self {
+            // Deferred would fail at the first write when another connection committed in between.
+            Self::Sqlite(connection) => sqlx::query("BEGIN IMMEDIATE").execute(connection).await.map(|_| None),
+            Self::Postgres(connection) => {
+                let both = sqlx::raw_sql("BEGIN; SELECT pg_current_xact_id()::text");
+                both.fetch_one(connection).await?.try_get(0).map(Some)
+            }
+        }
+    }
+
+    /// Commits.
+    pub async fn commit(&mut self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(connection) => sqlx::query("COMMIT").execute(connection).await.map(|_| ()),
+            Self::Postgres(connection) => sqlx::raw_sql("COMMIT").execute(connection).await.map(|_| ()),
+        }
+    }
+
+    /// Rolls back.
+    pub async fn rollback(&mut self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(connection) => sqlx::query("ROLLBACK").execute(connection).await.map(|_| ()),
+            Self::Postgres(connection) => sqlx::raw_sql("ROLLBACK").execute(connection).await.map(|_| ()),
+        }
+    }
+
+    /// Runs a statement; answers how many rows it changed.
+    pub async fn execute(&mut self, sql: &'static str, parameter: &str) -> Result<u64, Error> {
+        match self {
+            Self::Sqlite(connection) => {
+                sqlx::query(sql).bind(parameter).execute(connection).await.map(|done| done.rows_affected())
+            }
+            Self::Postgres(connection) => {
+                sqlx::query(sql).bind(parameter).execute(connection).await.map(|done| done.rows_affected())
+            }
+        }
+    }
+
+    /// Runs a statement that answers rows.
+    pub async fn rows<T: Record>(&mut self, sql: &'static str, parameter: &str) -> Result<Vec<T>, Error> {
+        match self {
+            Self::Sqlite(connection) => sqlx::query_as(sql).bind(parameter).fetch_all(connection).await,
+            Self::Postgres(connection) => sqlx::query_as(sql).bind(parameter).fetch_all(connection).await,
+        }
+    }
+
+    /// Moves SQLite's log into the database; nothing to do on PostgreSQL. `mode`: PASSIVE or TRUNCATE.
+    pub async fn checkpoint(&mut self, mode: &'static str) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(connection) => {
+                let pragma = AssertSqlSafe(format!("PRAGMA wal_checkpoint({mode})"));
+                sqlx::raw_sql(pragma).execute(connection).await.map(|_| ())
+            }
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// Closes it; an error while closing changes nothing.
+    pub async fn close(self) {
+        let _closed = match self {
+            Self::Sqlite(connection) => connection.close().await,
+            Self::Postgres(connection) => connection.close().await,
+        };
+    }
+}
+
+/// Asks for a session advisory lock; does not wait.
+pub async fn try_advisory_lock(session: &mut PgConnection, key: i64) -> Result<bool, Error> {
+    sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(key).fetch_one(session).await
+}

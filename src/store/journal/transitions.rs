@@ -1,0 +1,155 @@
+//! The lane of transitions: lock what the batch names, decide who wins, write the winners with one statement a table.
+
+use sqlx::Error;
+use uuid::Uuid;
+
+use super::{
+    Scope,
+    connection::Connection,
+    decide::{GenerationNow, Present, wins},
+    lane::{Lane, Written},
+    rows::Move,
+    sql::{Sql, array},
+    tables::{
+        FENCE, INSERT_ASSETS, INSERT_ATTEMPT_PAYLOADS, INSERT_ATTEMPTS, INSERT_EVENTS, INSERT_HISTORY, LOCK_ASSETS,
+        LOCK_ATTEMPTS, LOCK_GENERATIONS, UPDATE_ASSETS, UPDATE_ATTEMPTS, UPDATE_GENERATIONS,
+    },
+};
+use crate::store::entry::Verdict;
+
+/// The lane.
+pub struct Transitions;
+
+/// What is handed in.
+#[derive(Debug)]
+pub enum Step {
+    /// A transition.
+    Move(Box<Move>),
+    /// Only asks whether this node still lives: a round trip through the writer.
+    Ping,
+}
+
+impl Lane for Transitions {
+    type Entry = Step;
+    type Answer = Verdict;
+
+    const NAME: &'static str = "transitions";
+    const MARK: i16 = 1;
+
+    fn key(entry: &Step) -> Option<Uuid> {
+        match entry {
+            Step::Move(entry) => Some(entry.generation),
+            Step::Ping => None,
+        }
+    }
+
+    async fn write(connection: &mut Connection, scope: &Scope, entries: &[&Step]) -> Result<Written<Verdict>, Error> {
+        let moves: Vec<&Move> = entries.iter().filter_map(|step| step.as_move()).collect();
+        let present = lock(connection, scope, &moves).await?;
+        let won: Vec<bool> = entries.iter().map(|step| step.wins(&present, scope)).collect();
+        let winners: Vec<&Move> = entries.iter().zip(&won).filter_map(|(step, won)| step.as_move().filter(|_| *won)).collect();
+        apply(connection, &winners, &present).await?;
+        Ok(Written {
+            rows: winners.iter().map(|entry| entry.rows()).sum(),
+            answers: won.into_iter().map(|won| if won { Verdict::Won } else { Verdict::Lost }).collect(),
+        })
+    }
+}
+
+impl Step {
+    fn as_move(&self) -> Option<&Move> {
+        match self {
+            Self::Move(entry) => Some(entry),
+            Self::Ping => None,
+        }
+    }
+
+    fn wins(&self, present: &Present, scope: &Scope) -> bool {
+        match self {
+            Self::Move(entry) => wins(entry, present, &scope.held),
+            Self::Ping => present.alive,
+        }
+    }
+}
+
+/// Reads and locks the fence first, then rows by table and id: always in this order, so that two writers never wait for each
+/// other in a circle.
+async fn lock(connection: &mut Connection, scope: &Scope, moves: &[&Move]) -> Result<Present, Error> {
+    let fence: Vec<(i64,)> = connection.rows(connection.pick(FENCE.0, FENCE.1), &scope.node).await?;
+    let mut present = Present { alive: !fence.is_empty(), ..Present::default() };
+    if !present.alive || moves.is_empty() {
+        return Ok(present);
+    }
+    let generations = ids(moves.iter().map(|entry| entry.generation));
+    let rows: Vec<(Uuid, i32, i16, bool, i32)> =
+        connection.rows(connection.pick(LOCK_GENERATIONS.0, LOCK_GENERATIONS.1), &generations).await?;
+    present.generations = rows
+        .into_iter()
+        .map(|(id, version, shard, cancel_requested, last_seq)| {
+            (id, GenerationNow { version, shard, cancel_requested, last_seq })
+        })
+        .collect();
+    let attempts = ids(moves.iter().flat_map(|entry| &entry.attempts).map(|row| row.id));
+    if attempts != EMPTY {
+        let rows: Vec<(Uuid, i32)> = connection.rows(connection.pick(LOCK_ATTEMPTS.0, LOCK_ATTEMPTS.1), &attempts).await?;
+        present.attempts = rows.into_iter().collect();
+    }
+    let assets = ids(moves.iter().flat_map(|entry| &entry.assets).map(|row| row.id));
+    if assets != EMPTY {
+        let rows: Vec<(Uuid, i32)> = connection.rows(connection.pick(LOCK_ASSETS.0, LOCK_ASSETS.1), &assets).await?;
+        present.assets = rows.into_iter().collect();
+    }
+    Ok(present)
+}
+
+/// Writes the winners; a table nobody changes is skipped.
+async fn apply(connection: &mut Connection, winners: &[&Move], present: &Present) -> Result<(), Error> {
+    let rows =
+        |of: fn(&Move) -> &[String]| -> Vec<&str> { winners.iter().flat_map(|entry| of(entry)).map(String::as_str).collect() };
+    let generations: Vec<&str> = winners.iter().filter_map(|entry| entry.row.as_deref()).collect();
+    write(connection, &UPDATE_GENERATIONS, &generations).await?;
+    let attempts: Vec<&str> = winners.iter().flat_map(|entry| &entry.attempts).map(|row| row.row.as_str()).collect();
+    write(connection, &UPDATE_ATTEMPTS, &attempts).await?;
+    write(connection, &INSERT_ATTEMPTS, &rows(|entry| &entry.new_attempts)).await?;
+    write(connection, &INSERT_ATTEMPT_PAYLOADS, &rows(|entry| &entry.attempt_payloads)).await?;
+    let assets: Vec<&str> = winners.iter().flat_map(|entry| &entry.assets).map(|row| row.row.as_str()).collect();
+    write(connection, &UPDATE_ASSETS, &assets).await?;
+    write(connection, &INSERT_ASSETS, &rows(|entry| &entry.new_assets)).await?;
+    write(connection, &INSERT_HISTORY, &history(winners, present)?).await?;
+    write(connection, &INSERT_EVENTS, &rows(|entry| &entry.events)).await
+}
+
+/// Numbers the history: each generation's goes on where it stood.
+fn history(winners: &[&Move], present: &Present) -> Result<Vec<String>, Error> {
+    let mut lines = Vec::new();
+    for entry in winners {
+        let last = present.generations.get(&entry.generation).map_or(0, |now| now.last_seq);
+        for (line, seq) in entry.history.iter().zip(last.saturating_add(1)..) {
+            let mut line = line.clone();
+            line.seq = seq;
+            lines.push(serde_json::to_string(&line).map_err(|error| Error::Encode(Box::new(error)))?);
+        }
+    }
+    Ok(lines)
+}
+
+/// Runs a multi-row statement unless there are no rows. Every row must arrive: fewer would be a lost write.
+pub async fn write<T: AsRef<str> + Sync>(connection: &mut Connection, sql: &'static Sql, rows: &[T]) -> Result<(), Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let written = connection.execute(sql.text(connection), &array(rows)).await?;
+    if usize::try_from(written) == Ok(rows.len()) {
+        return Ok(());
+    }
+    Err(Error::Encode(format!("{written} of {} rows were written", rows.len()).into()))
+}
+
+const EMPTY: &str = "[]";
+
+fn ids(ids: impl Iterator<Item = Uuid>) -> String {
+    let mut ids: Vec<_> = ids.map(|id| format!("\"{}\"", id.simple())).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    array(&ids)
+}

@@ -1,0 +1,317 @@
+//! Reads, on connections that cannot write. Every list is bounded and every read has a longest time. Lists never touch the
+//! payload tables. A connection belongs to the runtime on which it was opened, so reads are called on the runtime that owns the
+//! sockets (arbiters share it; workers of the HTTP server hop to it).
+
+mod list;
+mod rows;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use entities::{assets, attempt_payloads, attempts, generation_payloads, generations, history, submit_evidence};
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use uuid::Uuid;
+
+pub use list::ListFilter;
+pub use rows::{EvidenceRow, HistoryRow, Loaded, StateCounts};
+
+use rows::{StateCount, assemble, counted, evidence_row, grouped, history_row, parse};
+
+use crate::{
+    domain::{
+        attempt::AttemptState,
+        generation::GenerationState,
+        id::{AssetId, AttemptId, GenerationId},
+        record::{Asset, AssetState, Attempt, Generation, GenerationRequest},
+        time::Timestamp,
+    },
+    store::{StoreError, map},
+};
+
+/// The most rows one read answers.
+pub const LONGEST_LIST: u64 = 1_000;
+/// States below this number are unfinished, of generations and of attempts.
+const UNFINISHED: i16 = 10;
+/// How many corrupt rows are remembered as logged; past it they are logged again.
+const REMEMBERED: usize = 1_000;
+
+/// The way to read. Clones share the pool.
+#[derive(Debug, Clone)]
+pub struct Reads {
+    database: DatabaseConnection,
+    longest: Duration,
+    corrupt: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Reads {
+    /// Reads through this pool.
+    pub(super) fn new(database: DatabaseConnection, longest: Duration) -> Self {
+        Self { database, longest, corrupt: Arc::default() }
+    }
+
+    /// Ends the pool.
+    pub(super) async fn close(&self) {
+        if let Err(error) = self.database.close_by_ref().await {
+            tracing::warn!(error = %error, "closing the readers failed");
+        }
+    }
+
+    async fn bounded<T>(&self, reading: impl Future<Output = Result<T, DbErr>>) -> Result<T, StoreError> {
+        match tokio::time::timeout(self.longest, reading).await {
+            Ok(result) => result.map_err(StoreError::from),
+            Err(_) => Err(StoreError::Timeout),
+        }
+    }
+
+    /// Maps a list; a row that cannot be mapped is logged once and left out, so that it takes no other along.
+    fn sound<M, T>(&self, rows: Vec<M>, map: impl Fn(M) -> Result<T, StoreError>) -> Vec<T> {
+        rows.into_iter().filter_map(|row| map(row).map_err(|error| self.report(&error)).ok()).collect()
+    }
+
+    fn report(&self, error: &StoreError) {
+        let text = error.to_string();
+        let mut seen = self.corrupt.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= REMEMBERED {
+            seen.clear();
+        }
+        if seen.insert(text.clone()) {
+            tracing::error!(error = text, "a row was left out");
+        }
+    }
+
+    /// A generation.
+    ///
+    /// # Errors
+    /// As every read: `Timeout`, `Unavailable`; single rows also `Corrupt`.
+    pub async fn generation(&self, id: GenerationId) -> Result<Option<Generation>, StoreError> {
+        let row = self.bounded(generations::Entity::find_by_id(id.0).one(&self.database)).await?;
+        row.map(map::generation).transpose()
+    }
+
+    /// A generation with its attempts and assets; unreadable attempts or assets make it unreadable.
+    ///
+    /// # Errors
+    /// As [`Reads::generation`].
+    pub async fn load(&self, id: GenerationId) -> Result<Option<Loaded>, StoreError> {
+        let Some(generation) = self.generation(id).await? else { return Ok(None) };
+        let attempts = self.bounded(attempts_of(&[id.0]).all(&self.database)).await?;
+        let assets = self.bounded(assets_of(&[id.0]).all(&self.database)).await?;
+        let attempts = attempts.into_iter().map(map::attempt).collect::<Result<_, _>>()?;
+        let assets = assets.into_iter().map(map::asset).collect::<Result<_, _>>()?;
+        Ok(Some(Loaded { generation, attempts, assets }))
+    }
+
+    /// Several at once, in the order asked for; unknown and corrupt ones are left out. At most 1,000.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn loads(&self, ids: &[GenerationId]) -> Result<Vec<Loaded>, StoreError> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).take(usize::try_from(LONGEST_LIST).unwrap_or(usize::MAX)).collect();
+        let found = generations::Entity::find().filter(generations::Column::Id.is_in(ids.clone()));
+        let rows = self.bounded(found.all(&self.database)).await?;
+        let attempts = self.bounded(attempts_of(&ids).all(&self.database)).await?;
+        let assets = self.bounded(assets_of(&ids).all(&self.database)).await?;
+        // A generation of which some part is corrupt is left out whole: half of it would be decided on wrongly.
+        let mut attempts_by = grouped(attempts, |row| row.generation_id);
+        let mut assets_by = grouped(assets, |row| row.generation_id);
+        let mut loaded: BTreeMap<Uuid, Loaded> = BTreeMap::new();
+        for row in rows {
+            let id = row.id;
+            let parts = (attempts_by.remove(&id).unwrap_or_default(), assets_by.remove(&id).unwrap_or_default());
+            match assemble(row, parts) {
+                Ok(whole) => drop(loaded.insert(id, whole)),
+                Err(error) => self.report(&error),
+            }
+        }
+        Ok(ids.iter().filter_map(|id| loaded.remove(id)).collect())
+    }
+
+    /// What the client asked for.
+    ///
+    /// # Errors
+    /// As [`Reads::generation`].
+    pub async fn request(&self, id: GenerationId) -> Result<Option<GenerationRequest>, StoreError> {
+        let row = self.bounded(generation_payloads::Entity::find_by_id(id.0).one(&self.database)).await?;
+        row.map(|row| parse("generation request", id.to_string(), &row.request)).transpose()
+    }
+
+    /// Queued generations of a provider that may be submitted now: most urgent first, then oldest.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn queued(&self, provider: &str, now: Timestamp, limit: u64) -> Result<Vec<Generation>, StoreError> {
+        let query = queued_of(provider)
+            .filter(generations::Column::NotBefore.lte(now.0))
+            .order_by_asc(generations::Column::Priority)
+            .order_by_asc(generations::Column::Id)
+            .limit(limit.min(LONGEST_LIST));
+        Ok(self.sound(self.bounded(query.all(&self.database)).await?, map::generation))
+    }
+
+    /// When the next queued generation of a provider becomes due, of those not due yet.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn next_due(&self, provider: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let query = queued_of(provider)
+            .filter(generations::Column::NotBefore.gt(now.0))
+            .select_only()
+            .column(generations::Column::NotBefore)
+            .order_by_asc(generations::Column::NotBefore)
+            .limit(1)
+            .into_tuple::<i64>();
+        Ok(self.bounded(query.one(&self.database)).await?.map(Timestamp))
+    }
+
+    /// Generations whose queue deadline has passed before a first submit, oldest deadline first.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn queue_expired(&self, now: Timestamp, limit: u64) -> Result<Vec<GenerationId>, StoreError> {
+        let states = [GenerationState::Waiting, GenerationState::Preparing, GenerationState::Queued];
+        let query = generations::Entity::find()
+            .filter(generations::Column::State.lt(UNFINISHED))
+            .filter(generations::Column::State.is_in(states.map(GenerationState::number)))
+            .filter(generations::Column::QueueDeadline.lte(now.0))
+            .order_by_asc(generations::Column::QueueDeadline);
+        self.ids(query, limit).await
+    }
+
+    /// Unfinished generations that a client wants cancelled.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn cancel_wanted(&self, limit: u64) -> Result<Vec<GenerationId>, StoreError> {
+        let query = generations::Entity::find()
+            .filter(generations::Column::State.lt(UNFINISHED))
+            .filter(generations::Column::CancelRequestedAt.is_not_null())
+            .order_by_asc(generations::Column::Id);
+        self.ids(query, limit).await
+    }
+
+    async fn ids(&self, query: sea_orm::Select<generations::Entity>, limit: u64) -> Result<Vec<GenerationId>, StoreError> {
+        let query = query.select_only().column(generations::Column::Id).limit(limit.min(LONGEST_LIST)).into_tuple::<Uuid>();
+        Ok(self.bounded(query.all(&self.database)).await?.into_iter().map(GenerationId).collect())
+    }
+
+    /// Attempts in an unended state, by id; `after` is the last one of the page before. Ended states answer nothing.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn attempts_in(
+        &self,
+        state: AttemptState,
+        after: Option<AttemptId>,
+        limit: u64,
+    ) -> Result<Vec<Attempt>, StoreError> {
+        let mut query = attempts::Entity::find()
+            .filter(attempts::Column::State.lt(UNFINISHED))
+            .filter(attempts::Column::State.eq(state.number()))
+            .order_by_asc(attempts::Column::Id)
+            .limit(limit.min(LONGEST_LIST));
+        if let Some(after) = after {
+            query = query.filter(attempts::Column::Id.gt(after.0));
+        }
+        Ok(self.sound(self.bounded(query.all(&self.database)).await?, map::attempt))
+    }
+
+    /// An attempt.
+    ///
+    /// # Errors
+    /// As [`Reads::generation`].
+    pub async fn attempt(&self, id: AttemptId) -> Result<Option<Attempt>, StoreError> {
+        let row = self.bounded(attempts::Entity::find_by_id(id.0).one(&self.database)).await?;
+        row.map(map::attempt).transpose()
+    }
+
+    /// The request of an attempt, without credential.
+    ///
+    /// # Errors
+    /// As [`Reads::generation`].
+    pub async fn attempt_request(&self, id: AttemptId) -> Result<Option<serde_json::Value>, StoreError> {
+        let row = self.bounded(attempt_payloads::Entity::find_by_id(id.0).one(&self.database)).await?;
+        row.map(|row| parse("attempt request", id.to_string(), &row.request)).transpose()
+    }
+
+    /// Assets still to be fetched, by id; `after` is the last one of the page before.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn pending_assets(&self, after: Option<AssetId>, limit: u64) -> Result<Vec<Asset>, StoreError> {
+        let mut query = assets::Entity::find()
+            .filter(assets::Column::State.eq(AssetState::Pending.number()))
+            .order_by_asc(assets::Column::Id)
+            .limit(limit.min(LONGEST_LIST));
+        if let Some(after) = after {
+            query = query.filter(assets::Column::Id.gt(after.0));
+        }
+        Ok(self.sound(self.bounded(query.all(&self.database)).await?, map::asset))
+    }
+
+    /// What happened, in order. A generation's first 1,000 rows.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn history(&self, id: GenerationId) -> Result<Vec<HistoryRow>, StoreError> {
+        let query = history::Entity::find()
+            .filter(history::Column::GenerationId.eq(id.0))
+            .order_by_asc(history::Column::Seq)
+            .limit(LONGEST_LIST);
+        Ok(self.sound(self.bounded(query.all(&self.database)).await?, history_row))
+    }
+
+    /// What providers told us about an attempt, in the order it was written.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn evidence(&self, attempt: AttemptId) -> Result<Vec<EvidenceRow>, StoreError> {
+        let query = submit_evidence::Entity::find()
+            .filter(submit_evidence::Column::AttemptId.eq(attempt.0))
+            .order_by_asc(submit_evidence::Column::Id)
+            .limit(LONGEST_LIST);
+        Ok(self.sound(self.bounded(query.all(&self.database)).await?, evidence_row))
+    }
+
+    /// How many generations are unfinished.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn counts(&self) -> Result<StateCounts, StoreError> {
+        let query = generations::Entity::find()
+            .filter(generations::Column::State.lt(UNFINISHED))
+            .select_only()
+            .column(generations::Column::State)
+            .column_as(generations::Column::State.count(), "count")
+            .group_by(generations::Column::State)
+            .into_model::<StateCount>();
+        Ok(counted(self.bounded(query.all(&self.database)).await?))
+    }
+
+    /// Whether a reader answers in time.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.bounded(self.database.execute_unprepared("SELECT 1")).await.map(|_| ())
+    }
+}
+
+fn queued_of(provider: &str) -> sea_orm::Select<generations::Entity> {
+    generations::Entity::find()
+        .filter(generations::Column::State.eq(GenerationState::Queued.number()))
+        .filter(generations::Column::Provider.eq(provider))
+}
+
+fn attempts_of(ids: &[Uuid]) -> sea_orm::Select<attempts::Entity> {
+    attempts::Entity::find().filter(attempts::Column::GenerationId.is_in(ids.iter().copied())).order_by_asc(attempts::Column::N)
+}
+
+fn assets_of(ids: &[Uuid]) -> sea_orm::Select<assets::Entity> {
+    assets::Entity::find()
+        .filter(assets::Column::GenerationId.is_in(ids.iter().copied()))
+        .order_by_asc(assets::Column::Idx)
+        .order_by_asc(assets::Column::Id)
+}

@@ -1,0 +1,149 @@
+//! What reads answer, and how it is put together from rows.
+
+use std::collections::BTreeMap;
+
+use entities::{assets, attempts, generations, history, submit_evidence};
+use sea_orm::FromQueryResult;
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        generation::GenerationState,
+        id::{AttemptId, GenerationId},
+        record::{Asset, Attempt, Generation, Handle},
+        time::Timestamp,
+    },
+    store::{StoreError, map},
+};
+
+/// A generation with everything that hangs on it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The generation.
+    pub generation: Generation,
+    /// Its attempts by number.
+    pub attempts: Vec<Attempt>,
+    /// Its assets by output index.
+    pub assets: Vec<Asset>,
+}
+
+/// A row of the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryRow {
+    /// 1, 2, … within the generation.
+    pub seq: i32,
+    /// Attempt number; 0 for the generation itself.
+    pub attempt: u16,
+    /// State before.
+    pub from: String,
+    /// State after.
+    pub to: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A row of the evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EvidenceRow {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Its generation.
+    pub generation: GenerationId,
+    /// Section and account.
+    pub account: String,
+    /// What the provider gave us.
+    pub handle: Handle,
+    /// How it was learned.
+    pub source: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How many unfinished generations there are, by state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StateCounts {
+    /// Waiting.
+    pub waiting: u64,
+    /// Preparing.
+    pub preparing: u64,
+    /// Queued.
+    pub queued: u64,
+    /// Active.
+    pub active: u64,
+    /// All of them.
+    pub unfinished: u64,
+}
+
+/// One row of the counts.
+#[derive(Debug, FromQueryResult)]
+pub struct StateCount {
+    /// State.
+    pub state: i16,
+    /// How many.
+    pub count: i64,
+}
+
+/// Adds the counts up.
+pub fn counted(rows: Vec<StateCount>) -> StateCounts {
+    let mut counts = StateCounts::default();
+    for row in rows {
+        let count = u64::try_from(row.count).unwrap_or(0);
+        counts.unfinished += count;
+        match GenerationState::of_number(row.state) {
+            Some(GenerationState::Waiting) => counts.waiting = count,
+            Some(GenerationState::Preparing) => counts.preparing = count,
+            Some(GenerationState::Queued) => counts.queued = count,
+            Some(GenerationState::Active) => counts.active = count,
+            Some(GenerationState::Completed | GenerationState::Failed | GenerationState::Cancelled) | None => {}
+        }
+    }
+    counts
+}
+
+/// Rows by the generation they belong to.
+pub fn grouped<M>(rows: Vec<M>, key: impl Fn(&M) -> Uuid) -> BTreeMap<Uuid, Vec<M>> {
+    let mut groups: BTreeMap<Uuid, Vec<M>> = BTreeMap::new();
+    for row in rows {
+        groups.entry(key(&row)).or_default().push(row);
+    }
+    groups
+}
+
+/// A generation with its parts; one part that cannot be read spoils the whole.
+pub fn assemble(
+    row: generations::Model,
+    (attempts, assets): (Vec<attempts::Model>, Vec<assets::Model>),
+) -> Result<Loaded, StoreError> {
+    Ok(Loaded {
+        generation: map::generation(row)?,
+        attempts: attempts.into_iter().map(map::attempt).collect::<Result<_, _>>()?,
+        assets: assets.into_iter().map(map::asset).collect::<Result<_, _>>()?,
+    })
+}
+
+/// Reads a row of the history.
+pub fn history_row(row: history::Model) -> Result<HistoryRow, StoreError> {
+    let id = row.generation_id;
+    let attempt = u16::try_from(row.attempt)
+        .map_err(|_| StoreError::Corrupt { what: "history", id: format!("{} {}", GenerationId(id), row.seq) })?;
+    Ok(HistoryRow { seq: row.seq, attempt, from: row.from_state, to: row.to_state, reason: row.reason, at: Timestamp(row.at) })
+}
+
+/// Reads a row of the evidence.
+pub fn evidence_row(row: submit_evidence::Model) -> Result<EvidenceRow, StoreError> {
+    Ok(EvidenceRow {
+        attempt: AttemptId(row.attempt_id),
+        generation: GenerationId(row.generation_id),
+        account: row.account,
+        handle: parse("evidence", row.id.to_string(), &row.handle)?,
+        source: row.source,
+        at: Timestamp(row.at),
+    })
+}
+
+/// Reads a JSON text.
+pub fn parse<T: serde::de::DeserializeOwned>(what: &'static str, id: String, text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|_| StoreError::Corrupt { what, id })
+}
