@@ -1,1 +1,7 @@
-//! Not written yet.
+//! Stage 7: moves finished results into the user's storage.
+
+pub mod fetch;
+mod sink;
+pub mod store_asset;
+pub mod transfer;
+pub mod uploader;

@@ -1,1 +1,231 @@
-//! Not written yet.
+//! The command line: what can be said, and who does it. One file a subcommand.
+
+pub mod config;
+pub mod demo;
+pub mod keys;
+pub mod openapi;
+pub mod out;
+pub mod projects;
+pub mod serve;
+pub mod simulate;
+mod system;
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+/// Runs AI generation jobs that take minutes: nothing accepted is lost, nothing is paid twice, waiting is nearly free.
+#[derive(Debug, Parser)]
+#[command(name = "longtake", version, about, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve until SIGTERM or Ctrl-C.
+    Serve(ServeArgs),
+    /// Show the whole path on simulated providers, in a temporary folder.
+    Demo(DemoArgs),
+    /// Run sandbox providers that speak the real wire formats, for your own tests.
+    Simulate(SimulateArgs),
+    /// API keys; also while the server runs.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Projects, to which keys and generations belong; also while the server runs.
+    #[command(subcommand)]
+    Projects(ProjectsCommand),
+    /// Print the OpenAPI document.
+    Openapi,
+    /// The configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// Which configuration.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConfigFile {
+    /// Configuration file; else $LONGTAKE_CONFIG, else ./longtake.toml where there is one.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// `longtake serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The file.
+    #[command(flatten)]
+    pub file: ConfigFile,
+}
+
+/// `longtake demo`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct DemoArgs {
+    /// Leave everything running until Ctrl-C.
+    #[arg(long)]
+    pub keep: bool,
+    /// Print one line of JSON on standard output when the dozen are done, and nothing else.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `longtake simulate`.
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// TOML file with the sandbox's settings.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
+    pub bind: SocketAddr,
+    /// Print one line of JSON with the URL on standard output once it listens.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `longtake keys …`.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key and show it: the only time.
+    Create {
+        /// What the key is for.
+        #[arg(long)]
+        name: String,
+        /// Its project, by name; the default one when left out.
+        #[arg(long)]
+        project: Option<String>,
+        /// May use the admin routes too.
+        #[arg(long)]
+        admin: bool,
+        /// Answer as JSON.
+        #[arg(long)]
+        json: bool,
+        /// The file.
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// List the keys, without their text.
+    List {
+        /// Answer as JSON.
+        #[arg(long)]
+        json: bool,
+        /// The file.
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Take a key's validity away for good; servers notice within five seconds.
+    Revoke {
+        /// The key's id (`key_…`).
+        id: String,
+        /// The file.
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Make a successor of a key; the old one lapses after the overlap.
+    Rotate {
+        /// The key's id (`key_…`).
+        id: String,
+        /// How long the old key stays valid, such as 30m, 24h or 7d.
+        #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = span)]
+        overlap: Duration,
+        /// Answer as JSON.
+        #[arg(long)]
+        json: bool,
+        /// The file.
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+}
+
+/// `longtake projects …`.
+#[derive(Debug, Subcommand)]
+pub enum ProjectsCommand {
+    /// Make a project.
+    Create {
+        /// Its name.
+        name: String,
+        /// Answer as JSON.
+        #[arg(long)]
+        json: bool,
+        /// The file.
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// List the projects.
+    List {
+        /// Answer as JSON.
+        #[arg(long)]
+        json: bool,
+        /// The file.
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+}
+
+/// `longtake config …`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check the configuration and print what is in force, without secrets.
+    Check {
+        /// The file.
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+}
+
+/// Does what was asked.
+///
+/// # Errors
+/// With what went wrong, for people; `main` prints it and exits with 1.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Simulate(args) => simulate::run(args),
+        Command::Keys(command) => keys::run(command, &mut out::stdout()).map(|()| ExitCode::SUCCESS),
+        Command::Projects(command) => projects::run(command, &mut out::stdout()).map(|()| ExitCode::SUCCESS),
+        Command::Openapi => openapi::run(&mut out::stdout()).map(|()| ExitCode::SUCCESS),
+        Command::Config(ConfigCommand::Check { file }) => config::check(&file, &mut out::stdout()).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Reads `90s`, `30m`, `24h` or `7d`.
+fn span(text: &str) -> Result<Duration, String> {
+    let unit = text.chars().last().unwrap_or_default();
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err("end with s, m, h or d, such as 24h".to_owned()),
+    };
+    let count = text.strip_suffix(unit).and_then(|count| count.parse::<u64>().ok());
+    let whole = count.and_then(|count| count.checked_mul(seconds)).filter(|seconds| *seconds <= 3_650 * 86_400);
+    whole.map(Duration::from_secs).ok_or_else(|| "must be a whole number and a unit, such as 24h".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::CommandFactory;
+
+    use super::{Cli, span};
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn spans_are_read_with_their_unit_only() {
+        assert_eq!(span("24h"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(span("0s"), Ok(Duration::ZERO));
+        for wrong in ["", "24", "h", "-1h", "1.5h", "24 h", "99999999999999999999d", "5ä"] {
+            assert!(span(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,1 +1,5 @@
-//! Not written yet.
+//! Stage 4: decides who goes next, within the budgets of each provider account; ends what may not be submitted any more.
+
+pub mod dispatcher;
+pub mod offers;
+pub mod unsubmitted;

@@ -1,1 +1,10 @@
-//! Not written yet.
+//! Intake: turns what comes from outside into validated commands and hands them to the journal. The pure half judges
+//! ([`ask`], [`command`], [`key_text`]); the other half writes one entry and wakes who is concerned ([`accept`], [`keys`]).
+//! It must not know of HTTP.
+
+pub mod accept;
+pub mod ask;
+pub mod command;
+pub mod key_text;
+pub mod keys;
+pub mod room;

@@ -19,6 +19,7 @@ pub mod providers;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod flights;
 pub mod lifeline;
 pub mod observe;
 pub mod telemetry;

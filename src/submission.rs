@@ -1,1 +1,8 @@
-//! Not written yet.
+//! Stage 5: commits the intent, submits, and reconciles what stayed unknown.
+
+pub mod adapter_actor;
+pub mod answer;
+pub mod flight;
+pub mod intent;
+pub mod reconcile;
+pub mod reconciler;

@@ -1,0 +1,121 @@
+//! The parts, built in the order of their needs, on the socket runtime.
+
+use std::sync::{Arc, OnceLock, atomic::AtomicBool};
+
+use anyhow::{Context as _, bail};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::runtime::Handle;
+
+use crate::{
+    app::{Parts, SUBMITS},
+    clock::Clock,
+    config::Config,
+    domain::{attempt::AttemptState, id::NodeId},
+    flights::Flights,
+    http::Api,
+    lifeline::Lifeline,
+    observe::{Live, Pulses},
+    providers::{catalogue::Catalogue, executor::Executor, registry::Registry},
+    storage::Storage,
+    store::Store,
+    wake::Wakes,
+};
+
+/// Rows a page when budgets are filled.
+const PAGE: u64 = 1_000;
+
+/// Builds everything that has no actor.
+pub(super) async fn parts(config: Config, clock: Clock, sockets: Handle) -> anyhow::Result<Parts> {
+    crate::net::install_tls();
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("the data folder {} cannot be made", config.data_dir.display()))?;
+    let registry = match Registry::new(&config) {
+        Ok(registry) => Arc::new(registry),
+        Err(problems) => bail!("providers: {}", problems.join("; ")),
+    };
+    let catalogue = match Catalogue::new(&config) {
+        Ok(catalogue) => Arc::new(catalogue),
+        Err(problems) => bail!("models: {}", problems.join("; ")),
+    };
+    let storage = Storage::open(&config.storage, &config.data_dir).await.context("the storage does not open")?;
+    let store = Store::open(&config.store, &config.data_dir, NodeId::fresh(), clock.clone(), &sockets)
+        .await
+        .context("the store does not open")?;
+    let transfers = config.assets.concurrency.max(1);
+    let polls = config.polling.concurrency.max(1);
+    Ok(Parts {
+        wakes: Wakes::new(registry.all().map(|provider| Arc::clone(&provider.name))),
+        executor: Executor::new(clock.clone()),
+        submits: Arc::new(Flights::bounded("submits", SUBMITS, clock.clone())),
+        lookups: Arc::new(Flights::bounded("lookups", SUBMITS, clock.clone())),
+        // Cancels share the table.
+        polls: Arc::new(Flights::bounded("polls", polls.saturating_mul(2), clock.clone())),
+        transfers: Arc::new(Flights::bounded("transfers", transfers, clock.clone())),
+        live: Live::default(),
+        pulses: Pulses::default(),
+        lifeline: Lifeline::default(),
+        config: Arc::new(config),
+        clock,
+        store,
+        registry,
+        catalogue,
+        storage,
+    })
+}
+
+/// Fills the accounts' slots with what is open already, before anything new is dispatched.
+pub(super) async fn occupy(parts: Parts) -> anyhow::Result<()> {
+    for state in [AttemptState::Submitting, AttemptState::Unconfirmed, AttemptState::Running] {
+        let mut after = None;
+        loop {
+            let page = parts.store.reads().attempts_in(state, after, PAGE).await.context("open attempts cannot be read")?;
+            for attempt in &page {
+                let provider = parts.registry.provider(&attempt.provider);
+                if let Some(account) = provider.and_then(|provider| provider.account(&attempt.account)) {
+                    account.budget.occupy(attempt.id);
+                }
+            }
+            after = page.last().map(|attempt| attempt.id);
+            if u64::try_from(page.len()).unwrap_or(PAGE) < PAGE {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the handlers use.
+pub(super) fn api(parts: &Parts, sockets: Handle, metrics: PrometheusHandle, draining: Arc<AtomicBool>) -> Api {
+    Api {
+        journal: parts.store.journal(&parts.lifeline),
+        reads: parts.store.reads(),
+        keys: parts.store.keys(),
+        catalogue: Arc::clone(&parts.catalogue),
+        registry: Arc::clone(&parts.registry),
+        live: parts.live.clone(),
+        pulses: parts.pulses.clone(),
+        storage: parts.storage.clone(),
+        dispatch_wake: parts.wakes.dispatch.clone(),
+        cancel_wake: parts.wakes.cancel.clone(),
+        clock: parts.clock.clone(),
+        config: Arc::clone(&parts.config),
+        runtime: sockets,
+        started_at: parts.clock.now(),
+        metrics,
+        draining,
+        known_keys: Default::default(),
+        room: Default::default(),
+        health: Default::default(),
+        bound: OnceLock::new(),
+    }
+}
+
+/// Lets the server run until it is stopped by its handle.
+#[expect(clippy::disallowed_methods, reason = "the server is no actor; its handle ends it, and App holds that")]
+pub(super) fn run(server: actix_web::dev::Server) {
+    actix_rt::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(error = %error, "the HTTP server ended");
+        }
+    });
+}

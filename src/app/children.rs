@@ -1,0 +1,110 @@
+//! The factories of the actors: what supervision calls at each start.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::{
+    app::Parts,
+    assets::{store_asset::Assets, uploader::Uploader},
+    dispatch::dispatcher::{Dispatch, Dispatcher},
+    polling::{poll::Polling, poller::Poller},
+    submission::{adapter_actor::AdapterActor, flight::Submission, reconciler::Reconciler},
+    supervision::{ArbiterRole, ChildSpec, child},
+};
+
+/// The stages' actors, in the order in which they are stopped: who hands out work first.
+pub(super) fn stages(parts: &Parts) -> Vec<ChildSpec> {
+    vec![dispatcher(parts), reconciler(parts), poller(parts), uploader(parts)]
+}
+
+/// One adapter actor a provider.
+pub(super) fn adapters(parts: &Parts) -> Vec<(String, Vec<ChildSpec>)> {
+    let one = |name: &Arc<str>| {
+        let (name, submission) = (Arc::clone(name), submission(parts));
+        let flights = Arc::clone(&parts.submits);
+        let spec = child(format!("adapter-{name}"), ArbiterRole::Provider(name.to_string()), {
+            let name = Arc::clone(&name);
+            move |child| AdapterActor::new(Arc::clone(&name), submission.clone(), Arc::clone(&flights), child)
+        });
+        (name.to_string(), vec![spec])
+    };
+    parts.registry.all().map(|provider| one(&provider.name)).collect()
+}
+
+fn dispatcher(parts: &Parts) -> ChildSpec {
+    let parts = parts.clone();
+    child("dispatcher", ArbiterRole::Rest, move |child| {
+        let dispatch = Dispatch {
+            reads: parts.store.reads(),
+            journal: parts.store.journal(&child.lifeline),
+            registry: Arc::clone(&parts.registry),
+            live: parts.live.clone(),
+            clock: parts.clock.clone(),
+            wakes: parts.wakes.clone(),
+            config: Arc::clone(&parts.config),
+        };
+        Dispatcher::new(dispatch, child)
+    })
+}
+
+fn reconciler(parts: &Parts) -> ChildSpec {
+    let (submission, submits, lookups) = (submission(parts), Arc::clone(&parts.submits), Arc::clone(&parts.lookups));
+    child("reconciler", ArbiterRole::Rest, move |child| {
+        Reconciler::new(submission.clone(), Arc::clone(&submits), Arc::clone(&lookups), child)
+    })
+}
+
+fn poller(parts: &Parts) -> ChildSpec {
+    let parts = parts.clone();
+    child("poller", ArbiterRole::Polling, move |child| {
+        let polling = Polling {
+            reads: parts.store.reads(),
+            journal: parts.store.journal(&parts.lifeline),
+            registry: Arc::clone(&parts.registry),
+            catalogue: Arc::clone(&parts.catalogue),
+            executor: parts.executor.clone(),
+            storage: parts.storage.clone(),
+            live: parts.live.clone(),
+            clock: parts.clock.clone(),
+            wakes: parts.wakes.clone(),
+            config: Arc::clone(&parts.config),
+        };
+        Poller::new(polling, Arc::clone(&parts.polls), child)
+    })
+}
+
+fn uploader(parts: &Parts) -> ChildSpec {
+    let (parts, freed) = (parts.clone(), Arc::new(Notify::new()));
+    child("uploader", ArbiterRole::Assets, move |child| {
+        let assets = Assets {
+            reads: parts.store.reads(),
+            journal: parts.store.journal(&parts.lifeline),
+            registry: Arc::clone(&parts.registry),
+            storage: parts.storage.clone(),
+            live: parts.live.clone(),
+            clock: parts.clock.clone(),
+            wakes: parts.wakes.clone(),
+            config: Arc::clone(&parts.config),
+            freed: Arc::clone(&freed),
+        };
+        Uploader::new(assets, Arc::clone(&parts.transfers), child)
+    })
+}
+
+fn submission(parts: &Parts) -> Submission {
+    Submission {
+        store: parts.store.clone(),
+        reads: parts.store.reads(),
+        journal: parts.store.journal(&parts.lifeline),
+        registry: Arc::clone(&parts.registry),
+        catalogue: Arc::clone(&parts.catalogue),
+        executor: parts.executor.clone(),
+        storage: parts.storage.clone(),
+        live: parts.live.clone(),
+        clock: parts.clock.clone(),
+        wakes: parts.wakes.clone(),
+        config: Arc::clone(&parts.config),
+        lifeline: parts.lifeline.clone(),
+    }
+}

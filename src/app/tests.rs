@@ -1,0 +1,202 @@
+//! The whole service in one process, with sabotaged actors: every generation still ends right, no flight is lost, restarts are
+//! counted.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{
+    app::App,
+    clock::Clock,
+    config::{Config, load, simulator::SimulatorConfig},
+    observe::sabotage::Act,
+    simulator::{RunningSimulator, Simulator},
+    store::Scope,
+};
+
+/// Bounds every wait: far beyond what a slow machine needs, so that only a lost generation reaches it.
+const BOUND: Duration = Duration::from_secs(90);
+
+struct Bed {
+    app: App,
+    simulator: RunningSimulator,
+    http: reqwest::Client,
+    key: String,
+    _folder: tempfile::TempDir,
+}
+
+fn config(folder: &std::path::Path, simulator: &str) -> Config {
+    let mut config = load::shipped().unwrap();
+    folder.clone_into(&mut config.data_dir);
+    "127.0.0.1:0".clone_into(&mut config.server.bind);
+    config.polling.base_ms = 20;
+    config.polling.cap_ms = 100;
+    config.dispatch.sweep_ms = 100;
+    config.dispatch.offer_ms = 500;
+    config.supervision.beat_ms = 20;
+    config.supervision.late_ms = 400;
+    config.supervision.silent_ms = 800;
+    config.supervision.backoff_ms = 1;
+    config.supervision.abandoned = 50;
+    config.server.drain_s = 5;
+    for (name, provider) in &mut config.providers {
+        provider.base_url = match name.as_str() {
+            "pollo" => format!("{simulator}/pollo/api/platform"),
+            "replicate" => format!("{simulator}/replicate/v1"),
+            "tuzi-kling" => format!("{simulator}/tuzi"),
+            other => format!("{simulator}/{other}"),
+        };
+        provider.allow_loopback = true;
+        provider.api_key = Some("test-key".to_owned().into());
+        provider.requests_per_minute = 0;
+        provider.polls_per_minute = 0;
+        provider.concurrency = 0;
+    }
+    config
+}
+
+impl Bed {
+    async fn new(sockets: &Arc<Runtime>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let simulated = SimulatorConfig { image_ms: 150, video_ms: 300, tiny_outputs: true, ..SimulatorConfig::default() };
+        let simulator = Simulator::start(simulated).unwrap();
+        let app = App::start(config(folder.path(), &simulator.url), Arc::clone(sockets), Clock::System).await.unwrap();
+        let key = app.mint_key("test", Scope::Client).await.unwrap();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { app, simulator, http, key, _folder: folder }
+    }
+
+    async fn submit(&self, model: &str, prompt: &str) -> String {
+        let url = format!("{}/api/external/generation", self.app.url());
+        let body = json!({ "modelIdentifier": model, "prompt": prompt });
+        let reply = self.http.post(url).bearer_auth(&self.key).json(&body).send().await.unwrap();
+        assert_eq!(reply.status(), 202);
+        let answer: Value = reply.json().await.unwrap();
+        answer["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn show(&self, id: &str) -> Value {
+        let url = format!("{}/api/external/generation/{id}", self.app.url());
+        self.http.get(url).bearer_auth(&self.key).send().await.unwrap().json().await.unwrap()
+    }
+
+    async fn all_succeed(&self, ids: &[String]) {
+        let everything = async {
+            for id in ids {
+                loop {
+                    let shown = self.show(id).await;
+                    match shown["status"].as_str().unwrap() {
+                        "SUCCESS" => break,
+                        "PENDING" | "PROCESSING" => tokio::time::sleep(Duration::from_millis(20)).await,
+                        other => panic!("{id} ended {other}: {shown}"),
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(BOUND, everything).await.expect("every generation ends");
+    }
+
+    async fn billed(&self) -> u64 {
+        let ledger: Value =
+            self.http.get(format!("{}/ledger?outputs=0", self.simulator.url)).send().await.unwrap().json().await.unwrap();
+        u64::try_from(ledger["entries"].as_array().unwrap().len()).unwrap()
+    }
+
+    /// Strikes an actor and waits until it was struck and rebuilt.
+    async fn strike(&self, actor: &str, act: Act) {
+        let pulse = self.app.pulse(actor);
+        let before = pulse.restarts();
+        pulse.sabotage.arm(act);
+        let struck = async {
+            while !pulse.sabotage.struck() || pulse.restarts() == before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(BOUND, struck).await.unwrap_or_else(|_| panic!("{actor} is not rebuilt after {act:?}"));
+    }
+
+    async fn close(self) {
+        for actor in ACTORS {
+            self.app.pulse(actor).sabotage.release();
+        }
+        self.app.shutdown().await;
+        self.simulator.stop();
+    }
+}
+
+const ACTORS: [&str; 9] = [
+    "dispatcher",
+    "reconciler",
+    "poller",
+    "uploader",
+    "adapter-kling",
+    "adapter-pollo",
+    "adapter-replicate",
+    "adapter-flux",
+    "adapter-tuzi",
+];
+
+const MODELS: [&str; 5] = ["kling-2.6", "pollo-2.5", "flux-schnell", "flux-2-pro", "tuzi-flux-kontext-pro"];
+
+/// Generations of every provider, submitted while `act` strikes each actor in turn.
+fn under_load(act: Act) {
+    let sockets = Arc::new(Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap());
+    actix_rt::System::new().block_on(async {
+        let bed = Bed::new(&sockets).await;
+        let mut ids = Vec::new();
+        for (round, actor) in ACTORS.iter().enumerate() {
+            for model in MODELS {
+                ids.push(bed.submit(model, &format!("round {round}")).await);
+            }
+            bed.strike(actor, act).await;
+        }
+        bed.all_succeed(&ids).await;
+        let submitted = u64::try_from(ids.len()).unwrap();
+        assert_eq!(bed.billed().await, submitted, "each is billed once");
+        bed.close().await;
+    });
+}
+
+#[test]
+fn every_generation_ends_right_while_each_actor_panics() {
+    under_load(Act::Panic);
+}
+
+#[test]
+fn every_generation_ends_right_while_each_actor_hangs() {
+    under_load(Act::Hang);
+}
+
+#[test]
+fn every_generation_ends_right_while_each_arbiter_thread_is_blocked() {
+    under_load(Act::Block);
+}
+
+#[test]
+fn a_thousand_polls_write_nothing() {
+    let sockets = Arc::new(Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap());
+    actix_rt::System::new().block_on(async {
+        let bed = Bed::new(&sockets).await;
+        for round in 0..20 {
+            bed.submit("flux-schnell", &format!("round {round} [[sim slow=600000]]")).await;
+        }
+        let polls = async |more_than: u64| {
+            loop {
+                let ledger: Value = bed.http.get(format!("{}/ledger", bed.simulator.url)).send().await.unwrap().json().await.unwrap();
+                let entries = ledger["entries"].as_array().unwrap();
+                let polls: Vec<_> = entries.iter().map(|entry| entry["polls"].as_u64().unwrap()).collect();
+                if polls.len() == 20 && polls.iter().all(|polls| *polls > 0) && polls.iter().sum::<u64>() > more_than {
+                    return polls.iter().sum::<u64>();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let before = polls(0).await;
+        let commits = bed.app.commits();
+        let after = tokio::time::timeout(BOUND, polls(before + 1_000)).await.expect("a thousand polls are made");
+        assert!(after - before > 1_000);
+        assert_eq!(bed.app.commits(), commits, "polls wrote to the database");
+        bed.close().await;
+    });
+}

@@ -1,0 +1,39 @@
+//! `longtake projects …`: short commands on the database, also beside a running server.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{ProjectsCommand, keys::beside, out},
+    intake::keys,
+    store::Project,
+};
+
+/// Carries a command out.
+///
+/// # Errors
+/// With what went wrong, for people.
+pub fn run(command: ProjectsCommand, out: &mut dyn Write) -> anyhow::Result<()> {
+    match command {
+        ProjectsCommand::Create { name, json, file } => {
+            let project = beside(&file, async |keys| Ok(keys::create_project(&keys, &name).await?))?;
+            if json {
+                return Ok(out::json(out, &described(&project))?);
+            }
+            Ok(writeln!(out, "{}  {}", project.id, project.name)?)
+        }
+        ProjectsCommand::List { json, file } => {
+            let projects = beside(&file, async |keys| Ok(keys.projects().await?))?;
+            if json {
+                return Ok(out::json(out, &Value::Array(projects.iter().map(described).collect()))?);
+            }
+            let row = |project: &Project| [project.id.to_string(), project.name.clone(), project.created_at.rfc3339()];
+            Ok(out::table(out, ["ID", "NAME", "CREATED"], &projects.iter().map(row).collect::<Vec<_>>())?)
+        }
+    }
+}
+
+fn described(project: &Project) -> Value {
+    json!({"id": project.id, "name": project.name, "createdAt": project.created_at})
+}

@@ -1,0 +1,212 @@
+//! Problem documents (RFC 9457): the only form in which an error leaves the service.
+
+use std::{fmt, sync::Arc};
+
+use actix_web::{
+    HttpResponse, ResponseError,
+    http::{
+        StatusCode,
+        header::{HeaderName, HeaderValue},
+    },
+};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::{
+    domain::error::{ErrorCode, Level, RetryClass},
+    providers::schema::FieldError,
+    store::StoreError,
+};
+
+/// What a wait of unknown length is announced as, in seconds: long enough to spare us, short enough to go on soon.
+const SHORT_WAIT_S: u64 = 2;
+
+/// What is wrong, before it becomes a response.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    code: ErrorCode,
+    status: StatusCode,
+    detail: String,
+    errors: Vec<FieldError>,
+    details: Option<Value>,
+    retry_after_s: Option<u64>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    instance: Option<Arc<str>>,
+}
+
+/// A problem document (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody<'a> {
+    /// Path of the page that explains this kind of problem.
+    #[serde(rename = "type")]
+    #[schema(example = "/errors/invalid-parameters")]
+    kind: String,
+    /// The same for every problem of this type.
+    title: &'static str,
+    /// The HTTP status.
+    #[schema(value_type = u16)]
+    status: u16,
+    /// What is wrong here.
+    detail: &'a str,
+    /// The request id: tell it to who operates the service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<&'a str>,
+    /// A stable word such as `INVALID_PARAMETERS`. New ones may be added.
+    code: &'static str,
+    /// Whether the same request may succeed later.
+    retryable: bool,
+    /// Each thing wrong with the request.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Vec<crate::http::dto::FieldErrorBody>, required = false)]
+    errors: &'a [FieldError],
+    /// Further facts, by kind of problem.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    details: Option<&'a Value>,
+}
+
+impl Problem {
+    /// A problem with the status of its code.
+    #[must_use]
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            status: StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            detail: detail.into(),
+            errors: Vec::new(),
+            details: None,
+            retry_after_s: None,
+            headers: Vec::new(),
+            instance: None,
+        }
+    }
+
+    /// Values that are wrong, each with its place.
+    #[must_use]
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        let detail = match errors.as_slice() {
+            [only] => only.detail.clone(),
+            several => format!("{} values are wrong; `errors` names each", several.len()),
+        };
+        Self { errors, ..Self::new(ErrorCode::InvalidParameters, detail) }
+    }
+
+    /// Not now; with a hint when to come back.
+    #[must_use]
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self { retry_after_s: Some(SHORT_WAIT_S), ..Self::new(ErrorCode::ServiceUnavailable, detail) }
+    }
+
+    /// For an answer that somebody else refused with a status of its own; nothing of its body is kept.
+    #[must_use]
+    pub fn of_status(status: StatusCode) -> Self {
+        let same = |code: &&ErrorCode| code.http_status() == status.as_u16();
+        let code = match status.as_u16() {
+            // Several codes share these.
+            422 => ErrorCode::InvalidParameters,
+            503 => ErrorCode::ServiceUnavailable,
+            _ if status.is_server_error() => ErrorCode::InternalError,
+            _ => ErrorCode::ALL.iter().find(same).copied().unwrap_or(ErrorCode::InvalidRequest),
+        };
+        Self { status, ..Self::new(code, status.canonical_reason().unwrap_or("the request was refused")) }
+    }
+
+    /// Adds further facts.
+    #[must_use]
+    pub fn with_details(self, details: Value) -> Self {
+        Self { details: Some(details), ..self }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Names the request.
+    #[must_use]
+    pub fn with_instance(self, request_id: Arc<str>) -> Self {
+        Self { instance: Some(request_id), ..self }
+    }
+
+    /// Its code.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    fn body(&self) -> ProblemBody<'_> {
+        ProblemBody {
+            kind: format!("/errors/{}", slug(self.code)),
+            title: self.code.title(),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            instance: self.instance.as_deref(),
+            code: self.code.as_str(),
+            retryable: self.code.retry() == RetryClass::Later,
+            errors: &self.errors,
+            details: self.details.as_ref(),
+        }
+    }
+
+    fn log(&self) {
+        let (code, status) = (self.code.as_str(), self.status.as_u16());
+        // What is said of a wrong value may quote it, and a value may be a prompt: only the kinds of errors are logged.
+        let kinds: Vec<&str> = self.errors.iter().map(|error| error.code).collect();
+        let detail = if kinds.is_empty() { self.detail.clone() } else { kinds.join(", ") };
+        match self.code.level() {
+            Level::Debug => tracing::debug!(code, status, detail, "request refused"),
+            Level::Info => tracing::info!(code, status, detail, "request refused"),
+            Level::Warn => tracing::warn!(code, status, detail, "request refused"),
+            Level::Error => tracing::error!(code, status, detail, "request failed"),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        response.content_type("application/problem+json");
+        if let Some(seconds) = self.retry_after_s {
+            response.insert_header(("Retry-After", seconds.to_string()));
+        }
+        for (name, value) in &self.headers {
+            response.insert_header((name.clone(), value.clone()));
+        }
+        response.body(serde_json::to_vec(&self.body()).unwrap_or_default())
+    }
+}
+
+/// Writes the log line of a problem once, where it leaves.
+pub(crate) fn log(problem: &Problem) {
+    problem.log();
+}
+
+/// The last part of a code's page: `INVALID_PARAMETERS` is explained at `/errors/invalid-parameters`.
+#[must_use]
+pub fn slug(code: ErrorCode) -> String {
+    code.as_str().to_ascii_lowercase().replace('_', "-")
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the store failed a request");
+        if matches!(error, StoreError::Corrupt { .. }) {
+            return Self::new(ErrorCode::InternalError, "a stored row cannot be read");
+        }
+        Self::unavailable("the database does not answer")
+    }
+}

@@ -1,0 +1,107 @@
+//! Every path of the service, with who may use it. A route that is not in this table does not exist.
+
+use actix_web::{
+    HttpResponse, Route,
+    guard::{self, Guard},
+    http::{
+        Method,
+        header::{ALLOW, HeaderValue},
+    },
+    middleware::from_fn,
+    web::{self, ServiceConfig},
+};
+
+use crate::{
+    domain::error::ErrorCode,
+    http::{
+        Api,
+        auth::{self, Access},
+        docs, edge, generations, health, media, metrics, models,
+        problem::Problem,
+    },
+};
+
+/// One method of one path.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Method; a GET answers HEAD too.
+    pub method: Method,
+    /// Path, with `{names}`; `{tail:.*}` takes slashes.
+    pub path: &'static str,
+    /// Who may use it.
+    pub access: Access,
+    handler: fn() -> Route,
+}
+
+const fn entry(method: Method, path: &'static str, access: Access, handler: fn() -> Route) -> Entry {
+    Entry { method, path, access, handler }
+}
+
+/// The table.
+pub const ROUTES: &[Entry] = {
+    use Access::{Admin, Client, Open};
+    &[
+        entry(Method::POST, "/api/external/generation", Client, || web::to(generations::create)),
+        entry(Method::GET, "/api/external/generation", Client, || web::to(generations::list)),
+        entry(Method::GET, "/api/external/generation/{id}", Client, || web::to(generations::show)),
+        entry(Method::DELETE, "/api/external/generation/{id}", Client, || web::to(generations::delete)),
+        entry(Method::POST, "/api/external/generation/{id}/cancel", Client, || web::to(generations::cancel)),
+        entry(Method::GET, "/api/external/generation/{id}/history", Client, || web::to(generations::history)),
+        entry(Method::GET, "/api/external/models", Client, || web::to(models::list)),
+        entry(Method::GET, "/api/health", Open, || web::to(health::brief)),
+        entry(Method::GET, "/api/health/detailed", Admin, || web::to(health::detailed)),
+        entry(Method::GET, "/api/metrics", Admin, || web::to(metrics::render)),
+        entry(Method::GET, "/openapi.json", Open, || web::to(docs::document)),
+        entry(Method::GET, "/docs", Open, || web::to(docs::to_page)),
+        entry(Method::GET, "/docs/{tail:.*}", Open, || web::to(docs::page)),
+        entry(Method::GET, "/errors/{slug}", Open, || web::to(docs::error_page)),
+        // Unguessable keys stand in for a key: a result's URL is handed to browsers.
+        entry(Method::GET, "/media/{key:.*}", Open, || web::to(media::serve)),
+    ]
+};
+
+/// Registers everything: the table, the answers to unknown paths and methods, and what every answer passes ([`edge`]).
+pub fn configure(config: &mut ServiceConfig, api: web::Data<Api>) {
+    let mut scope = web::scope("").app_data(api);
+    let mut paths: Vec<&str> = ROUTES.iter().map(|entry| entry.path).collect();
+    paths.dedup();
+    for path in paths {
+        let entries = || ROUTES.iter().filter(move |entry| entry.path == path);
+        let mut resource = web::resource(path);
+        for entry in entries() {
+            resource = resource.route(route(entry));
+        }
+        let allow = allowed(entries());
+        scope = scope.service(resource.default_service(web::to(move || not_allowed(allow.clone()))));
+    }
+    config.service(scope.default_service(web::to(nothing_here)).wrap(from_fn(edge::edge)));
+}
+
+fn route(entry: &Entry) -> Route {
+    let access = entry.access;
+    // The guard comes after the gate's wrap: a method that does not match must not be asked for a key.
+    (entry.handler)().wrap(from_fn(move |request, next| auth::gate(access, request, next))).guard(method(entry))
+}
+
+fn method(entry: &Entry) -> impl Guard + use<> {
+    let any = guard::Any(guard::Method(entry.method.clone()));
+    if entry.method == Method::GET { any.or(guard::Head()) } else { any }
+}
+
+fn allowed<'a>(entries: impl Iterator<Item = &'a Entry>) -> HeaderValue {
+    let methods: Vec<&str> = entries
+        .flat_map(|entry| if entry.method == Method::GET { vec!["GET", "HEAD"] } else { vec![entry.method.as_str()] })
+        .collect();
+    HeaderValue::from_str(&methods.join(", ")).unwrap_or_else(|_| HeaderValue::from_static("GET"))
+}
+
+#[expect(clippy::unused_async, reason = "a handler")]
+async fn not_allowed(allow: HeaderValue) -> Result<HttpResponse, Problem> {
+    let detail = format!("this path takes {}", allow.to_str().unwrap_or_default());
+    Err(Problem::new(ErrorCode::MethodNotAllowed, detail).with_header(ALLOW, allow))
+}
+
+#[expect(clippy::unused_async, reason = "a handler")]
+async fn nothing_here() -> Result<HttpResponse, Problem> {
+    Err(Problem::new(ErrorCode::NotFound, "there is no such path; /docs/ shows what there is"))
+}

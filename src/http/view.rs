@@ -1,0 +1,277 @@
+//! From rows to what clients see: pure functions of the rows, the live view and the time.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    domain::{
+        attempt::{AttemptState, Outcome},
+        error::{ErrorCode, Failure},
+        generation::GenerationState,
+        id::{AssetId, GenerationId},
+        money::Micros,
+        record::{Asset, AssetState, Attempt, Generation, GenerationRequest},
+        slots::Slot,
+        time::Timestamp,
+    },
+    http::dto::{AttemptView, CostView, FailureView, GenerationView, ListItem, MissingView, ResultView, Status, UrlsView},
+    observe::LiveView,
+    store::Loaded,
+};
+
+/// All that a full view is made of.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// The rows.
+    pub loaded: Loaded,
+    /// The cold part.
+    pub request: GenerationRequest,
+    /// What the owner knows beyond the rows.
+    pub live: LiveView,
+    /// Where stored assets are reached, and until when.
+    pub urls: BTreeMap<AssetId, (String, Option<Timestamp>)>,
+    /// A running attempt older than this is overdue.
+    pub overdue_after: Duration,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// The public status.
+#[must_use]
+pub fn status(generation: &Generation, attempts: &[Attempt]) -> Status {
+    match generation.state() {
+        GenerationState::Waiting | GenerationState::Preparing => Status::Pending,
+        GenerationState::Queued if attempts.is_empty() && !tried(generation) => Status::Pending,
+        GenerationState::Queued | GenerationState::Active => Status::Processing,
+        GenerationState::Completed => Status::Success,
+        GenerationState::Failed => Status::Failed,
+        GenerationState::Cancelled => Status::Cancelled,
+    }
+}
+
+/// Whether the row alone shows that there was an attempt; lists read no attempts.
+#[must_use]
+pub fn tried(generation: &Generation) -> bool {
+    let untouched = generation.slots().count(Slot::Owed) == usize::from(generation.slots().len());
+    !untouched || generation.progress.tries > 0 || generation.failure.is_some()
+}
+
+/// The inner word: the generation's own, or that of its leading open attempt (the one furthest along).
+#[must_use]
+pub fn stage(generation: &Generation, attempts: &[Attempt], overdue_after: Duration, now: Timestamp) -> &'static str {
+    let state = generation.state();
+    if state.terminal() {
+        return state.as_str();
+    }
+    let leading = leading(attempts);
+    if generation.cancel_requested_at.is_some() && leading.is_none_or(|attempt| attempt.state != AttemptState::Storing) {
+        return "cancelling";
+    }
+    match leading {
+        None => state.as_str(),
+        Some(attempt) if overdue(attempt, overdue_after, now) => "overdue",
+        Some(attempt) => attempt.state.as_str(),
+    }
+}
+
+fn leading(attempts: &[Attempt]) -> Option<&Attempt> {
+    attempts.iter().filter(|attempt| !attempt.state.ended()).max_by_key(|attempt| attempt.state.number())
+}
+
+fn overdue(attempt: &Attempt, after: Duration, now: Timestamp) -> bool {
+    attempt.state == AttemptState::Running && attempt.submitted_at.is_some_and(|at| at.plus(after) <= now)
+}
+
+/// What a generation waits for, as far as its rows say; the owner's own words come first.
+fn why(shown: &Shown, stage: &str) -> Option<String> {
+    let generation = &shown.loaded.generation;
+    if generation.state().terminal() {
+        return None;
+    }
+    let provider = &generation.provider;
+    let by_rows = || match stage {
+        "waiting" => "waits for the generation it depends on".to_owned(),
+        "preparing" => "its input images are being made fit".to_owned(),
+        "queued" if generation.progress.not_before > shown.now => {
+            format!("the next try is due at {}", generation.progress.not_before.rfc3339())
+        }
+        "queued" => format!("waits for its turn at {provider}"),
+        "submitting" => format!("is being submitted to {provider}"),
+        "unconfirmed" => format!("{provider} gave no clear answer; whether it accepted is being found out"),
+        "overdue" => format!("{provider} takes longer than usual; it is still asked"),
+        "storing" => "its results are being stored".to_owned(),
+        "cancelling" => "cancelling was asked for; what is at the provider is resolved first".to_owned(),
+        _ => format!("{provider} is working on it"),
+    };
+    Some(shown.live.why.clone().unwrap_or_else(by_rows))
+}
+
+/// In how many seconds the client should ask again; none once it has ended.
+#[must_use]
+pub fn retry_after(generation: &Generation, live: &LiveView, now: Timestamp) -> Option<u64> {
+    // Before the first poll there is nothing to go by: most refusals show within two seconds.
+    let hint = live.next_poll.map_or(2, |due| due.since(now).as_millis().div_ceil(1000).try_into().unwrap_or(60));
+    (!generation.state().terminal()).then(|| hint.clamp(1, 60))
+}
+
+/// Ready-made URLs.
+#[must_use]
+pub fn urls(base: &str, id: GenerationId) -> UrlsView {
+    let this = format!("{base}/api/external/generation/{id}");
+    UrlsView { cancel: format!("{this}/cancel"), history: format!("{this}/history"), this }
+}
+
+/// One line of a list.
+#[must_use]
+pub fn item(generation: &Generation, base: &str) -> ListItem {
+    let ended = generation.state().terminal();
+    ListItem {
+        id: generation.id,
+        status: status(generation, &[]),
+        provider: generation.provider.to_string(),
+        model_identifier: generation.model.to_string(),
+        kind: generation.kind,
+        number_of_outputs: generation.outputs,
+        error: generation.failure.as_ref().filter(|_| ended).map(Into::into),
+        cancel_requested: generation.cancel_requested_at.is_some(),
+        created_at: generation.created_at,
+        updated_at: generation.updated_at,
+        ended_at: generation.ended_at,
+        urls: urls(base, generation.id),
+    }
+}
+
+/// The full view.
+#[must_use]
+pub fn full(shown: Shown, base: &str) -> GenerationView {
+    let Loaded { generation, attempts, assets } = &shown.loaded;
+    let stage = stage(generation, attempts, shown.overdue_after, shown.now);
+    let ended = generation.state().terminal();
+    let (late, results): (Vec<_>, Vec<_>) = if ended {
+        delivered(&shown, assets).partition(|asset| is_late(generation, attempts, asset))
+    } else {
+        (Vec::new(), Vec::new())
+    };
+    let missing = if generation.state() == GenerationState::Completed { missing(&shown.loaded, &results) } else { Vec::new() };
+    let files = |assets: Vec<&Asset>| assets.into_iter().filter_map(|asset| result(&shown, asset)).collect();
+    GenerationView {
+        id: generation.id,
+        status: status(generation, attempts),
+        stage,
+        why: why(&shown, stage),
+        progress: shown.live.progress.filter(|_| !ended),
+        provider: generation.provider.to_string(),
+        model_identifier: generation.model.to_string(),
+        kind: generation.kind,
+        results: files(results),
+        missing,
+        late_results: files(late),
+        error: generation.failure.as_ref().filter(|_| ended).map(Into::into),
+        cost: cost(generation, attempts),
+        attempts: attempts.iter().map(attempt_view).collect(),
+        cancel_requested: generation.cancel_requested_at.is_some(),
+        request_id: generation.request_id.to_string(),
+        created_at: generation.created_at,
+        updated_at: generation.updated_at,
+        ended_at: generation.ended_at,
+        urls: urls(base, generation.id),
+        prompt: shown.request.prompt,
+        input_images: shown.request.input_images.into_iter().map(without_bytes).collect(),
+        number_of_outputs: shown.request.number_of_outputs,
+        parameters: shown.request.parameters,
+        user_id: shown.request.user_id,
+        metadata: shown.request.metadata,
+    }
+}
+
+/// Megabytes of base64 do not belong into every status answer; the media type tells what was given.
+fn without_bytes(image: String) -> String {
+    match image.split_once(',') {
+        Some((head, _)) if head.starts_with("data:") => format!("{head},…"),
+        _ => image,
+    }
+}
+
+fn delivered<'a>(shown: &'a Shown, assets: &'a [Asset]) -> impl Iterator<Item = &'a Asset> {
+    assets.iter().filter(|asset| match asset.state {
+        AssetState::Stored => shown.urls.contains_key(&asset.id),
+        AssetState::Linked => asset.source_url.is_some(),
+        AssetState::Pending | AssetState::Failed => false,
+    })
+}
+
+/// A result is late when the generation ended without success, or before the attempt that brought it.
+fn is_late(generation: &Generation, attempts: &[Attempt], asset: &Asset) -> bool {
+    let attempt = attempts.iter().find(|attempt| attempt.id == asset.attempt);
+    let came = attempt.and_then(|attempt| attempt.ended_at);
+    let after = generation.ended_at.is_some_and(|end| came.is_none_or(|at| at > end));
+    generation.state() != GenerationState::Completed || after
+}
+
+fn result(shown: &Shown, asset: &Asset) -> Option<ResultView> {
+    let (url, expires_at) = match shown.urls.get(&asset.id) {
+        Some(place) => place.clone(),
+        None => (asset.source_url.clone()?, asset.expires_at),
+    };
+    #[expect(clippy::cast_precision_loss, reason = "videos are far shorter than 2^52 milliseconds")]
+    let duration_seconds = asset.duration_ms.map(|ms| ms as f64 / 1000.0);
+    Some(ResultView {
+        index: asset.idx,
+        kind: asset.kind,
+        url,
+        content_type: asset.content_type.clone(),
+        width: asset.width,
+        height: asset.height,
+        duration_seconds,
+        bytes: asset.bytes,
+        sha256: asset.sha256.clone(),
+        expires_at,
+    })
+}
+
+fn missing(loaded: &Loaded, results: &[&Asset]) -> Vec<MissingView> {
+    let absent = |index: &u16| !results.iter().any(|asset| asset.idx == *index);
+    (0..loaded.generation.outputs)
+        .filter(absent)
+        .map(|index| MissingView { index, error: missing_error(loaded, index) })
+        .collect()
+}
+
+/// The nearest cause that is known: the file's, the newest attempt's for that output, the generation's.
+fn missing_error(loaded: &Loaded, index: u16) -> FailureView {
+    let file = loaded.assets.iter().filter(|asset| asset.idx == index).find_map(|asset| asset.failure.as_ref());
+    let covers =
+        |attempt: &&Attempt| (attempt.first_output..attempt.first_output.saturating_add(attempt.output_count)).contains(&index);
+    let attempt = loaded.attempts.iter().filter(covers).rev().find_map(|attempt| attempt.failure.as_ref());
+    let cause = file.or(attempt).or(loaded.generation.failure.as_ref());
+    let unnamed = || FailureView::from(&Failure::new(ErrorCode::TaskFailed, "the provider made fewer outputs than asked for"));
+    cause.map_or_else(unnamed, FailureView::from)
+}
+
+fn cost(generation: &Generation, attempts: &[Attempt]) -> CostView {
+    let paid = attempts.iter().filter(|attempt| attempt.charged);
+    CostView {
+        estimated: generation.call_price.times(generation.slots().len()),
+        charged: paid.fold(Micros(0), |sum, attempt| sum.plus(attempt.cost.unwrap_or(attempt.price))),
+        currency: "USD",
+    }
+}
+
+fn attempt_view(attempt: &Attempt) -> AttemptView {
+    let task = attempt.handle.as_ref().map(|handle| handle.task_id.clone());
+    let delivered = attempt.state == AttemptState::Ended(Outcome::Delivered);
+    AttemptView {
+        n: attempt.n,
+        state: attempt.state.as_str(),
+        provider: attempt.provider.to_string(),
+        provider_task_id: task.filter(|id| !id.is_empty()),
+        first_output: attempt.first_output,
+        outputs: attempt.output_count,
+        error: attempt.failure.as_ref().filter(|_| !delivered).map(Into::into),
+        created_at: attempt.created_at,
+        submitted_at: attempt.submitted_at,
+        ended_at: attempt.ended_at,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,318 @@
+//! One submit, from the intent to the transition that its answer makes. Runs as a flight on the socket runtime: its actor may die, it
+//! does not. Whatever ends it in between leaves `submitting`, which without a flight becomes `unconfirmed`, never a second submit.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    domain::{
+        error::{ErrorCode, Failure},
+        generation::GenerationEvent,
+        output::{Output, OutputSource},
+        record::{Endpoint, GenerationRequest, Handle},
+        slots::outputs_of,
+        time::Timestamp,
+    },
+    lifeline::Lifeline,
+    observe::Live,
+    providers::{
+        adapter::{Call, HttpCall, Reply, Submitted, Then},
+        catalogue::{Catalogue, Model},
+        executor::{Executor, Sent, SubmitLimits, Trust},
+        fault,
+        registry::{Account, Provider, Registry},
+    },
+    storage::{Storage, StorageError, key},
+    store::{
+        Evidence, Journal, Loaded, Reads, Store, StoreError,
+        change::{Change, Start, commit},
+    },
+    submission::{
+        answer::{Around, Learned, decide},
+        intent::{self, Plan},
+    },
+    wake::{Offer, Wakes},
+};
+
+/// What submits need.
+#[derive(Clone)]
+pub struct Submission {
+    /// The trust window.
+    pub store: Store,
+    /// Rows.
+    pub reads: Reads,
+    /// Writes.
+    pub journal: Journal,
+    /// Providers.
+    pub registry: Arc<Registry>,
+    /// Models.
+    pub catalogue: Arc<Catalogue>,
+    /// IO.
+    pub executor: Executor,
+    /// Inline outputs are staged here.
+    pub storage: Storage,
+    /// Live views.
+    pub live: Live,
+    /// Time.
+    pub clock: Clock,
+    /// The neighbouring stages.
+    pub wakes: Wakes,
+    /// `[dispatch]`.
+    pub config: Arc<Config>,
+    /// Permission to act.
+    pub lifeline: Lifeline,
+}
+
+/// How long a commit of what a provider answered is tried again. Past it the attempt stays `submitting` without a flight: the
+/// reconciler takes it, and finds the evidence if that was recorded.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Wait between such tries.
+const COMMIT_PAUSE: Duration = Duration::from_millis(250);
+
+/// What goes onto the wire.
+struct Prepared {
+    endpoint: Endpoint,
+    request: GenerationRequest,
+    tag: String,
+    outputs: u16,
+}
+
+impl Prepared {
+    fn call<'a>(&'a self, model: &Model) -> Call<'a> {
+        Call {
+            prompt: &self.request.prompt,
+            images: &self.request.input_images,
+            outputs: self.outputs,
+            parameters: &self.request.parameters,
+            kind: model.kind,
+            endpoint: &self.endpoint,
+            tag: &self.tag,
+            webhook_url: None,
+        }
+    }
+}
+
+impl Submission {
+    /// Carries out an offer. The account's budget holds it already; whoever ends the attempt gives the place back.
+    pub async fn fly(self, provider: Arc<Provider>, offer: Offer) {
+        let Some(account) = provider.account(&offer.account).cloned() else { return };
+        account.budget.occupy(offer.attempt);
+        let flight = Flight { submission: self, provider, account, offer };
+        let submitted = match flight.submit().await {
+            Ok(submitted) => submitted,
+            Err(error) => {
+                let id = flight.offer.generation;
+                tracing::warn!(generation.id = %id, error = %error, "an intent was not committed; it is offered again");
+                false
+            }
+        };
+        if !submitted {
+            flight.account.withdraw(flight.offer.attempt);
+        }
+        flight.submission.wakes.dispatch.one(flight.offer.generation);
+    }
+}
+
+/// One submit on its way.
+struct Flight {
+    submission: Submission,
+    provider: Arc<Provider>,
+    account: Arc<Account>,
+    offer: Offer,
+}
+
+impl Flight {
+    /// Returns whether the attempt is open now (its place in the budget stays taken).
+    async fn submit(&self) -> Result<bool, StoreError> {
+        let (path, provider, offer) = (&self.submission, &*self.provider, &self.offer);
+        let Some(loaded) = path.reads.load(offer.generation).await? else { return Ok(false) };
+        let Some(slot) = intent::owed_slot(&loaded.generation) else { return Ok(false) };
+        let Some(request) = path.reads.request(offer.generation).await? else { return Ok(false) };
+        let Some(model) = path.catalogue.model(&loaded.generation.model).cloned() else {
+            return self.drop_owed(&loaded, fault::unusable("its model is not in the catalogue any more").message).await;
+        };
+        let prepared = Prepared {
+            endpoint: provider.endpoint(&model, !request.input_images.is_empty()),
+            request,
+            tag: intent::tag(offer),
+            outputs: outputs_of(slot, loaded.generation.outputs, loaded.generation.per_call).1,
+        };
+        let call = match provider.adapter.submit(&prepared.call(&model)) {
+            Ok(call) => call,
+            Err(fault) => return self.refuse(&loaded, fault::failure(&fault, path.clock.now())).await,
+        };
+        let plan = Plan {
+            offer,
+            endpoint: &prepared.endpoint,
+            call: &call,
+            tag: &prepared.tag,
+            not_after: Duration::from_millis(path.config.dispatch.not_after_ms),
+            now: path.clock.now(),
+        };
+        let decided = |loaded: &Loaded| intent::intent(loaded, slot, &plan);
+        let Some(committed) = commit(&path.reads, &path.journal, Start::Known(Box::new(loaded)), decided).await? else {
+            return Ok(false);
+        };
+        path.wakes.dispatch.one(offer.generation);
+        path.live.update(offer.generation, |view| view.why = Some(format!("being submitted to {}", provider.name)));
+        let sent = self.send(&prepared.endpoint, call, &committed).await;
+        let learned = self.learn(&prepared.call(&model), sent).await;
+        self.record(committed, learned).await;
+        Ok(true)
+    }
+
+    async fn send(&self, endpoint: &Endpoint, call: HttpCall, committed: &Loaded) -> Sent {
+        let path = &self.submission;
+        let written = committed.attempts.iter().find(|attempt| attempt.id == self.offer.attempt);
+        let not_after = written.map_or_else(|| path.clock.now(), |attempt| attempt.not_after);
+        let store = path.store.clone();
+        let trust: Trust = Arc::new(move || store.trust_window());
+        let limits = SubmitLimits { not_after, lifeline: &path.lifeline, trust };
+        metrics::counter!("longtake_submits_total").increment(1);
+        path.executor.submit(&self.provider, &self.account, endpoint, call, limits).await
+    }
+
+    async fn learn(&self, call: &Call<'_>, sent: Sent) -> Learned {
+        let reply: Reply = match sent {
+            Sent::NeverSent(fault) => return Learned::NeverSent(fault),
+            Sent::Unknown(fault) => return Learned::Unknown(fault),
+            Sent::Reply(reply) => reply,
+        };
+        match self.provider.adapter.read_submit(call, &reply) {
+            Submitted::Accepted { handle, cost } => Learned::Accepted { handle, cost, reason: "the provider accepted it" },
+            Submitted::Done { outputs, cost } => match self.stage(outputs).await {
+                Ok(outputs) => Learned::Done { outputs, cost, link: !self.provider.config.upload_to_s3 },
+                Err(error) => {
+                    tracing::error!(attempt.id = %self.offer.attempt, error = %error, "a paid synchronous result could not be staged");
+                    Learned::Unknown(fault::unusable("its result arrived, but could not be kept"))
+                }
+            },
+            Submitted::Fault(fault) => match fault.then {
+                Then::Unclear => Learned::Unknown(fault),
+                Then::Throttled | Then::RetryUnbilled | Then::Final => Learned::Refused(fault),
+            },
+        }
+    }
+
+    /// Keeps inline bytes before the answer is committed; tried for as long as a commit would be.
+    async fn stage(&self, outputs: Vec<Output>) -> Result<Vec<(Output, Option<String>)>, StorageError> {
+        let path = &self.submission;
+        let give_up = path.clock.now().plus(COMMIT_PATIENCE);
+        let mut staged = Vec::with_capacity(outputs.len());
+        for (index, output) in (0u16..).zip(outputs) {
+            let OutputSource::Inline(bytes) = &output.source else {
+                staged.push((output, None));
+                continue;
+            };
+            let key = key::staged(self.offer.attempt, index);
+            while let Err(error) = path.storage.put(&key, "application/octet-stream", bytes.clone()).await {
+                if path.clock.now() >= give_up {
+                    return Err(error);
+                }
+                path.clock.sleep(COMMIT_PAUSE).await;
+            }
+            staged.push((output, Some(key)));
+        }
+        Ok(staged)
+    }
+
+    /// Commits what was learned, evidence first, for as long as it takes within the patience.
+    async fn record(&self, committed: Loaded, learned: Learned) {
+        let (path, provider, offer) = (&self.submission, &*self.provider, &self.offer);
+        let give_up = path.clock.now().plus(COMMIT_PATIENCE);
+        if let Learned::Accepted { handle, .. } = &learned {
+            self.evidence(handle, give_up).await;
+        }
+        if let Learned::Refused(refusal) = &learned
+            && refusal.then == Then::Throttled
+        {
+            let pause = refusal.retry_after.unwrap_or(provider.policy.initial_delay);
+            self.account.budget.hold_until(path.clock.now().plus(pause));
+        }
+        let mut start = Start::Known(Box::new(committed));
+        loop {
+            let around = Around {
+                retry: &provider.config.retry,
+                policy: &provider.policy,
+                unit: rand::random(),
+                now: path.clock.now(),
+            };
+            let decided = |loaded: &Loaded| decide(loaded, offer.attempt, &learned, &around);
+            match commit(&path.reads, &path.journal, start, decided).await {
+                Ok(after) => return self.tell(&learned, after),
+                Err(error) if path.clock.now() < give_up => {
+                    tracing::warn!(attempt.id = %offer.attempt, error = %error, "what the provider answered is not committed yet");
+                    path.clock.sleep(COMMIT_PAUSE).await;
+                    start = Start::Load(offer.generation);
+                }
+                Err(error) => {
+                    tracing::error!(attempt.id = %offer.attempt, error = %error, "what the provider answered could not be committed");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn evidence(&self, handle: &Handle, give_up: Timestamp) {
+        let (path, offer) = (&self.submission, &self.offer);
+        let evidence = Evidence {
+            attempt: offer.attempt,
+            generation: offer.generation,
+            account: format!("{}/{}", self.provider.name, offer.account),
+            handle: handle.clone(),
+            source: "answer",
+            at: path.clock.now(),
+        };
+        while let Err(error) = path.journal.evidence(evidence.clone()).await {
+            tracing::warn!(attempt.id = %offer.attempt, error = %error, "a provider's id is not recorded yet");
+            if path.clock.now() >= give_up {
+                return;
+            }
+            path.clock.sleep(COMMIT_PAUSE).await;
+        }
+    }
+
+    fn tell(&self, learned: &Learned, after: Option<Loaded>) {
+        let (path, offer) = (&self.submission, &self.offer);
+        let open = after.as_ref().and_then(|loaded| loaded.attempts.iter().find(|attempt| attempt.id == offer.attempt));
+        match learned {
+            Learned::Accepted { .. } => path.wakes.polling.one(offer.attempt),
+            Learned::Unknown(_) => path.wakes.reconcile.one(offer.attempt),
+            Learned::Done { .. } => path.wakes.assets.one(offer.attempt),
+            Learned::NeverSent(_) | Learned::Refused(_) | Learned::GivenUp => {}
+        }
+        let in_flight = matches!(learned, Learned::Accepted { .. } | Learned::Unknown(_));
+        if !in_flight || open.is_none_or(|attempt| attempt.state.ended()) {
+            self.account.budget.release(offer.attempt);
+        }
+        if let Some(loaded) = after {
+            if loaded.generation.cancel_requested_at.is_some() {
+                path.wakes.cancel.one(offer.generation);
+            }
+            if loaded.generation.state().terminal() {
+                path.live.forget(offer.generation);
+            }
+        }
+    }
+
+    async fn drop_owed(&self, loaded: &Loaded, message: String) -> Result<bool, StoreError> {
+        self.refuse(loaded, Failure::new(ErrorCode::InvalidRequest, message)).await
+    }
+
+    /// Ends what is owed: this request can never be sent.
+    async fn refuse(&self, loaded: &Loaded, failure: Failure) -> Result<bool, StoreError> {
+        let path = &self.submission;
+        let now = path.clock.now();
+        let decided = |loaded: &Loaded| {
+            intent::owed_slot(&loaded.generation)?;
+            let mut change = Change::of(&loaded.generation, now);
+            change.advance(&GenerationEvent::Drop, Some(failure.clone()), "it cannot be expressed for this provider").ok()?;
+            Some(change.entry())
+        };
+        commit(&path.reads, &path.journal, Start::Known(Box::new(loaded.clone())), decided).await?;
+        path.live.forget(loaded.generation.id);
+        Ok(false)
+    }
+}
