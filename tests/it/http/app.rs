@@ -1,0 +1,193 @@
+//! The service's HTTP side as the app wires it, on an embedded store in a temporary folder.
+
+use std::{
+    sync::{Arc, OnceLock, atomic::AtomicBool},
+    time::Duration,
+};
+
+use actix_web::{
+    App,
+    body::to_bytes,
+    dev::Service,
+    http::{StatusCode, header::HeaderMap},
+    test::{TestRequest, init_service},
+    web::{Bytes, Data},
+};
+use longtake::{
+    clock::{Clock, ManualClock},
+    config::Config,
+    domain::{id::NodeId, time::Timestamp},
+    http::{Api, auth::KnownKeys, configure, health::Reports},
+    intake::{keys, room::Room},
+    lifeline::Lifeline,
+    observe::{Live, Pulses},
+    providers::{catalogue::Catalogue, registry::Registry},
+    storage::Storage,
+    store::{Scope, Store},
+    telemetry,
+    wake::Wake,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Planted where secrets live; must never leave.
+pub const CREDENTIAL: &str = "canary-credential-5d2f";
+
+/// A provider that takes submits, one that has no credential, a model for each.
+const CONFIG: &str = r#"
+[server]
+bind = "127.0.0.1:0"
+max_body_bytes = 65536
+max_json_depth = 8
+request_timeout_s = 2
+body_timeout_s = 2
+workers = 1
+
+[storage]
+kind = "memory"
+
+[providers.flux]
+base_url = "http://127.0.0.1:9"
+allow_loopback = true
+api_key = "canary-credential-5d2f"
+
+[providers.kling]
+base_url = "http://127.0.0.1:9"
+allow_loopback = true
+
+[models.flux-test]
+provider = "flux"
+upstream = "flux-test"
+kind = "image"
+max_images = 1
+price = { per_call = 0.04 }
+inputs = { seed = {}, size_or_ratio = { default = "1024x1024" } }
+
+[models.kling-test]
+provider = "kling"
+upstream = "kling-test"
+kind = "video"
+inputs = { duration = { values = [5, 10], default = 5 } }
+"#;
+
+pub struct TestApp {
+    pub api: Data<Api>,
+    pub store: Store,
+    pub clock: ManualClock,
+    pub client: String,
+    pub admin: String,
+    /// A client key of another project.
+    pub stranger: String,
+    _folder: TempDir,
+}
+
+/// An answer, read to its end.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {:?}", self.body))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+
+    /// Holds what every problem document holds.
+    pub fn problem(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{:?}", self.body);
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let body = self.json();
+        assert_eq!((body["status"].as_u64(), body["code"].as_str()), (Some(u64::from(status)), Some(code)), "{body}");
+        assert_eq!(body["instance"], self.header("x-request-id"));
+        assert!(body["type"].as_str().unwrap().starts_with("/errors/"));
+        body
+    }
+}
+
+impl TestApp {
+    pub async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::build(change, KnownKeys::default()).await
+    }
+
+    /// Asks the database about every key anew.
+    pub async fn distrustful() -> Self {
+        Self::build(|_| {}, KnownKeys::trusting(Duration::ZERO)).await
+    }
+
+    async fn build(change: impl FnOnce(&mut Config), known_keys: KnownKeys) -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut config: Config = toml::from_str(CONFIG).unwrap();
+        config.data_dir = folder.path().to_owned();
+        change(&mut config);
+        let clock = ManualClock::at(Timestamp::parse("2026-11-21T12:00:00Z").unwrap());
+        let time = Clock::Manual(clock.clone());
+        let runtime = tokio::runtime::Handle::current();
+        let store = Store::open(&config.store, &config.data_dir, NodeId::fresh(), time.clone(), &runtime).await.unwrap();
+        let storage = Storage::open(&config.storage, &config.data_dir).await.unwrap();
+        let key = async |name: &str, project: Option<&str>, scope| {
+            keys::create(&store.keys(), name, project, scope, time.now()).await.unwrap().text.reveal().to_owned()
+        };
+        let client = key("client", None, Scope::Client).await;
+        let admin = key("admin", None, Scope::Admin).await;
+        keys::create_project(&store.keys(), "other").await.unwrap();
+        let stranger = key("stranger", Some("other"), Scope::Client).await;
+        let api = Data::new(Api {
+            journal: store.journal(&Lifeline::default()),
+            reads: store.reads(),
+            keys: store.keys(),
+            catalogue: Arc::new(Catalogue::new(&config).unwrap()),
+            registry: Arc::new(Registry::new(&config).unwrap()),
+            live: Live::default(),
+            pulses: Pulses::default(),
+            storage,
+            dispatch_wake: Wake::bounded(16),
+            cancel_wake: Wake::bounded(16),
+            started_at: time.now(),
+            clock: time.clone(),
+            config: Arc::new(config),
+            runtime,
+            metrics: telemetry::metrics(),
+            draining: Arc::new(AtomicBool::new(false)),
+            known_keys,
+            room: Room::default(),
+            health: Reports::default(),
+            bound: OnceLock::new(),
+        });
+        Self { api, store, clock, client, admin, stranger, _folder: folder }
+    }
+
+    pub async fn send(&self, request: TestRequest) -> Answer {
+        let api = self.api.clone();
+        let service = init_service(App::new().configure(move |config| configure(config, api))).await;
+        let response = match service.call(request.to_request()).await {
+            Ok(response) => response.into_parts().1.map_into_boxed_body(),
+            // What the server makes of an error that no middleware turned into a response.
+            Err(error) => error.error_response(),
+        };
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = to_bytes(response.into_body()).await.unwrap_or_else(|_| panic!("no body"));
+        Answer { status, headers, body }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(with_key(TestRequest::get().uri(path), &self.client)).await
+    }
+
+    pub async fn post(&self, body: &Value) -> Answer {
+        let request = TestRequest::post().uri("/api/external/generation").set_json(body);
+        self.send(with_key(request, &self.client)).await
+    }
+}
+
+pub fn with_key(request: TestRequest, key: &str) -> TestRequest {
+    request.insert_header(("authorization", format!("Bearer {key}")))
+}

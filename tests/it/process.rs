@@ -1,0 +1,253 @@
+//! The real binary, killed and started again: what was accepted ends, and nothing is submitted twice.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use longtake::{config::simulator::SimulatorConfig, simulator::{RunningSimulator, Simulator}};
+use serde_json::{Value, json};
+
+/// Bounds every wait: far beyond what a slow machine needs.
+const BOUND: Duration = Duration::from_secs(60);
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+struct Bed {
+    folder: tempfile::TempDir,
+    simulator: RunningSimulator,
+    http: reqwest::Client,
+    key: String,
+}
+
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    /// SIGKILL: nothing of the process gets a word in.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; returns the exit code.
+    fn terminate(mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+}
+
+fn configuration(simulator: &str) -> String {
+    let mut text = String::from(
+        "[server]\nbind = \"127.0.0.1:0\"\ndrain_s = 5\n[polling]\nbase_ms = 50\ncap_ms = 200\n\
+         [dispatch]\nreconcile_ms = 100\nreconcile_image_s = 2\n[assets]\nretry_delay_ms = 50\nmax_retry_delay_ms = 200\n",
+    );
+    for (name, path) in
+        [("kling", "kling"), ("pollo", "pollo/api/platform"), ("replicate", "replicate/v1"), ("flux", "flux"), ("tuzi", "tuzi")]
+    {
+        text.push_str(&format!(
+            "[providers.{name}]\nbase_url = \"{simulator}/{path}\"\nallow_loopback = true\napi_key = \"test-{name}\"\n"
+        ));
+    }
+    text
+}
+
+fn command(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_longtake"));
+    command.current_dir(folder).env("LONGTAKE__DATA_DIR", folder.join("data")).env_remove("LONGTAKE_CONFIG");
+    command
+}
+
+impl Bed {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let simulated = SimulatorConfig { image_ms: 200, video_ms: 400, ..SimulatorConfig::default() };
+        let simulator = Simulator::start(simulated).unwrap();
+        std::fs::write(folder.path().join("longtake.toml"), configuration(&simulator.url)).unwrap();
+        let made = command(folder.path()).args(["keys", "create", "--name", "test", "--json"]).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let key: Value = serde_json::from_slice(&made.stdout).unwrap();
+        let key = key["key"].as_str().unwrap().to_owned();
+        Self { folder, simulator, http: reqwest::Client::builder().no_proxy().build().unwrap(), key }
+    }
+
+    fn serve(&self) -> Server {
+        let mut child =
+            command(self.folder.path()).arg("serve").env("NO_COLOR", "1").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut seen = Vec::new();
+        let url = loop {
+            let Some(Ok(line)) = lines.next() else { panic!("the server ended before it was ready:\n{}", seen.join("\n")) };
+            if let Some(rest) = line.split("url=").nth(1).filter(|_| line.contains("ready")) {
+                break rest.split_whitespace().next().unwrap().trim_matches('"').to_owned();
+            }
+            seen.push(line);
+        };
+        // The pipe must be read on, or the server blocks when it is full.
+        std::thread::spawn(move || lines.for_each(drop));
+        Server { child, url }
+    }
+
+    async fn submit(&self, server: &Server, body: Value) -> String {
+        let url = format!("{}/api/external/generation", server.url);
+        let reply = self.http.post(url).bearer_auth(&self.key).json(&body).send().await.unwrap();
+        let (status, answer) = (reply.status(), reply.json::<Value>().await.unwrap());
+        assert_eq!(status, 202, "{answer}");
+        answer["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn show(&self, server: &Server, id: &str) -> Value {
+        let url = format!("{}/api/external/generation/{id}", server.url);
+        self.http.get(url).bearer_auth(&self.key).send().await.unwrap().json().await.unwrap()
+    }
+
+    async fn wait(&self, server: &Server, id: &str, what: &str, done: impl Fn(&Value) -> bool) -> Value {
+        let start = Instant::now();
+        loop {
+            let shown = self.show(server, id).await;
+            if done(&shown) {
+                return shown;
+            }
+            assert!(start.elapsed() < BOUND, "{id} never was {what}: {shown}");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn ended(&self, server: &Server, id: &str) -> Value {
+        let terminal = |shown: &Value| matches!(shown["status"].as_str(), Some("SUCCESS" | "FAILED" | "CANCELLED"));
+        self.wait(server, id, "ended", terminal).await
+    }
+
+    async fn ledger(&self) -> Vec<Value> {
+        let url = format!("{}/ledger?outputs=0", self.simulator.url);
+        let ledger: Value = self.http.get(url).send().await.unwrap().json().await.unwrap();
+        ledger["entries"].as_array().unwrap().clone()
+    }
+
+    async fn accepted_by_provider(&self) {
+        let start = Instant::now();
+        while self.ledger().await.is_empty() {
+            assert!(start.elapsed() < BOUND, "the provider saw no submit");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+fn result_bytes(shown: &Value) -> u64 {
+    shown["results"][0]["bytes"].as_u64().unwrap()
+}
+
+#[actix_web::test]
+async fn a_kill_during_a_submit_is_looked_up_and_never_submitted_again() {
+    let bed = Bed::new();
+    let server = bed.serve();
+    let id = bed.submit(&server, json!({ "modelIdentifier": "kling-2.6", "prompt": "a dam [[sim hang=20000]]" })).await;
+    bed.accepted_by_provider().await;
+    server.kill();
+    let server = bed.serve();
+    let shown = bed.ended(&server, &id).await;
+    assert_eq!(shown["status"], "SUCCESS", "{shown}");
+    assert!(result_bytes(&shown) > 0);
+    assert_eq!(bed.ledger().await.len(), 1, "one submit, one bill");
+    assert_eq!(shown["attempts"].as_array().unwrap().len(), 1);
+}
+
+#[actix_web::test]
+async fn a_kill_during_a_submit_that_cannot_be_looked_up_ends_unconfirmed() {
+    let bed = Bed::new();
+    let server = bed.serve();
+    let id = bed.submit(&server, json!({ "modelIdentifier": "flux-2-pro", "prompt": "a dam [[sim hang=20000]]" })).await;
+    bed.accepted_by_provider().await;
+    server.kill();
+    let server = bed.serve();
+    let shown = bed.ended(&server, &id).await;
+    assert_eq!((shown["status"].as_str(), shown["error"]["code"].as_str()), (Some("FAILED"), Some("SUBMISSION_UNCONFIRMED")));
+    assert_eq!(bed.ledger().await.len(), 1, "it is not submitted a second time");
+}
+
+#[actix_web::test]
+async fn a_kill_while_waiting_polls_on_without_a_new_submit() {
+    let bed = Bed::new();
+    let server = bed.serve();
+    let mut ids = Vec::new();
+    for model in ["kling-2.6", "pollo-2.5", "flux-schnell", "flux-2-pro"] {
+        ids.push(bed.submit(&server, json!({ "modelIdentifier": model, "prompt": "a night [[sim slow=3000]]" })).await);
+    }
+    for id in &ids {
+        bed.wait(&server, id, "running", |shown| shown["stage"] == "running").await;
+    }
+    server.kill();
+    let server = bed.serve();
+    for id in &ids {
+        let shown = bed.ended(&server, id).await;
+        assert_eq!(shown["status"], "SUCCESS", "{shown}");
+    }
+    assert_eq!(bed.ledger().await.len(), ids.len());
+}
+
+#[actix_web::test]
+async fn a_kill_while_storing_stores_after_the_restart() {
+    let bed = Bed::new();
+    let server = bed.serve();
+    // The storage refuses: its folder is a file.
+    let media = bed.folder.path().join("data/media");
+    std::fs::rename(&media, bed.folder.path().join("aside")).unwrap();
+    std::fs::write(&media, "in the way").unwrap();
+    let id = bed.submit(&server, json!({ "modelIdentifier": "kling-2.6", "prompt": "a shelf" })).await;
+    bed.wait(&server, &id, "storing", |shown| shown["stage"] == "storing").await;
+    server.kill();
+    std::fs::remove_file(&media).unwrap();
+    let server = bed.serve();
+    let shown = bed.ended(&server, &id).await;
+    assert_eq!(shown["status"], "SUCCESS", "{shown}");
+    let url = shown["results"][0]["url"].as_str().unwrap().to_owned();
+    let bytes = bed.http.get(url).send().await.unwrap().bytes().await.unwrap();
+    assert_eq!(u64::try_from(bytes.len()).unwrap(), result_bytes(&shown));
+    assert_eq!(bed.ledger().await.len(), 1);
+}
+
+#[actix_web::test]
+async fn sigterm_drains_exits_zero_and_a_second_start_continues() {
+    let bed = Bed::new();
+    let server = bed.serve();
+    let id = bed.submit(&server, json!({ "modelIdentifier": "kling-2.6", "prompt": "a long night [[sim slow=2000]]" })).await;
+    bed.wait(&server, &id, "running", |shown| shown["stage"] == "running").await;
+    assert_eq!(server.terminate(), Some(0));
+    let server = bed.serve();
+    assert_eq!(bed.ended(&server, &id).await["status"], "SUCCESS");
+    assert_eq!(bed.ledger().await.len(), 1);
+}
+
+#[actix_web::test]
+async fn a_second_server_on_the_same_data_refuses_to_start_and_keys_are_made_beside_the_first() {
+    let bed = Bed::new();
+    let server = bed.serve();
+    let second = command(bed.folder.path()).arg("serve").output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another server"), "{}", String::from_utf8_lossy(&second.stderr));
+    let made = command(bed.folder.path()).args(["keys", "create", "--name", "late", "--json"]).output().unwrap();
+    let key: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let url = format!("{}/api/external/models", server.url);
+    let reply = bed.http.get(&url).bearer_auth(key["key"].as_str().unwrap()).send().await.unwrap();
+    assert_eq!(reply.status(), 200);
+    let gone = command(bed.folder.path()).args(["keys", "revoke", key["id"].as_str().unwrap()]).output().unwrap();
+    assert!(gone.status.success());
+    let start = Instant::now();
+    while bed.http.get(&url).bearer_auth(key["key"].as_str().unwrap()).send().await.unwrap().status() != 401 {
+        assert!(start.elapsed() < BOUND, "a revoked key stays valid");
+        tokio::time::sleep(LOOK).await;
+    }
+}
