@@ -47,6 +47,7 @@ pub struct App {
     draining: Arc<AtomicBool>,
     drain: Duration,
     sockets: Handle,
+    upkeep: tokio::task::JoinHandle<()>,
 }
 
 /// What the wiring shares out.
@@ -78,6 +79,7 @@ impl App {
     /// Whatever keeps it from starting, with its reason.
     pub async fn start(config: Config, sockets: Arc<Runtime>, clock: Clock) -> anyhow::Result<Self> {
         let metrics = crate::telemetry::metrics();
+        let upkeep = sockets.spawn(boot::tend(metrics.clone()));
         let handle = sockets.handle().clone();
         let parts = hop(&handle, boot::parts(config, clock, handle.clone())).await??;
         hop(&handle, boot::occupy(parts.clone())).await??;
@@ -98,7 +100,7 @@ impl App {
         let (server_handle, url) = (server.handle(), api.base_url().to_owned());
         boot::run(server);
         tracing::info!(url = %url, "ready");
-        Ok(Self { parts, tree, server: server_handle, url, draining, drain, sockets: sockets.handle().clone() })
+        Ok(Self { parts, tree, server: server_handle, url, draining, drain, sockets: sockets.handle().clone(), upkeep })
     }
 
     /// How it is reached on this machine, without a trailing slash.
@@ -131,7 +133,13 @@ impl App {
 
     /// Resolves with the reason when the process must end.
     pub fn failed(&self) -> impl Future<Output = String> + Send + use<> {
-        self.tree.failed()
+        let (tree, store) = (self.tree.failed(), self.parts.store.clone());
+        async move {
+            tokio::select! {
+                reason = tree => reason,
+                () = store.lock_lost() => "the database lock is lost: another server may start".to_owned(),
+            }
+        }
     }
 
     /// Stops accepting, finishes or hands back what is in hand within the configured time, and closes the store. What does not finish in
@@ -151,6 +159,7 @@ impl App {
             tracing::warn!(submits, polls, lookups, transfers, "work in hand did not end in time; the next start takes it up");
         }
         parts.lifeline.revoke();
+        self.upkeep.abort();
         parts.store.close().await;
         tracing::info!("stopped");
     }

@@ -1,9 +1,6 @@
 //! The command line's entry: parses, runs, prints what went wrong. No decisions.
 
-use std::{
-    io::Write,
-    process::ExitCode,
-};
+use std::{io::Write, process::ExitCode};
 
 use clap::Parser;
 

@@ -1,6 +1,9 @@
 //! The parts, built in the order of their needs, on the socket runtime.
 
-use std::sync::{Arc, OnceLock, atomic::AtomicBool};
+use std::{
+    sync::{Arc, OnceLock, atomic::AtomicBool},
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -20,6 +23,9 @@ use crate::{
     store::Store,
     wake::Wakes,
 };
+
+/// How often the metrics recorder is tended; its own documentation asks for seconds.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Rows a page when budgets are filled.
 const PAGE: u64 = 1_000;
@@ -118,4 +124,12 @@ pub(super) fn run(server: actix_web::dev::Server) {
             tracing::error!(error = %error, "the HTTP server ended");
         }
     });
+}
+
+/// Keeps histograms small between two scrapes.
+pub(super) async fn tend(metrics: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        metrics.run_upkeep();
+    }
 }

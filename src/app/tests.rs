@@ -183,7 +183,8 @@ fn a_thousand_polls_write_nothing() {
         }
         let polls = async |more_than: u64| {
             loop {
-                let ledger: Value = bed.http.get(format!("{}/ledger", bed.simulator.url)).send().await.unwrap().json().await.unwrap();
+                let ledger: Value =
+                    bed.http.get(format!("{}/ledger", bed.simulator.url)).send().await.unwrap().json().await.unwrap();
                 let entries = ledger["entries"].as_array().unwrap();
                 let polls: Vec<_> = entries.iter().map(|entry| entry["polls"].as_u64().unwrap()).collect();
                 if polls.len() == 20 && polls.iter().all(|polls| *polls > 0) && polls.iter().sum::<u64>() > more_than {

@@ -142,7 +142,8 @@ impl Assets {
     }
 
     async fn record(&self, asset: &Asset, attempt: &Attempt, settled: Settled) -> Result<(), StoreError> {
-        let policy = self.registry.provider(&attempt.provider).map_or_else(|| self.patience(), |provider| provider.policy.clone());
+        let policy =
+            self.registry.provider(&attempt.provider).map_or_else(|| self.patience(), |provider| provider.policy.clone());
         let now = self.clock.now();
         let decided = |loaded: &Loaded| decide(loaded, asset.id, &settled, (&policy, now));
         let after = commit(&self.reads, &self.journal, Start::Load(asset.generation), decided).await?;

@@ -16,9 +16,9 @@ use crate::{
         record::{Asset, AssetState},
         time::Timestamp,
     },
-    store::StoreError,
     flights::Flights,
     observe::ChildContext,
+    store::StoreError,
     wake::Woken,
 };
 

@@ -48,8 +48,9 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
 
 async fn demo(args: DemoArgs, sockets: Arc<Runtime>) -> anyhow::Result<()> {
     let dir = folder()?;
-    let simulator = Simulator::start(SimulatorConfig { image_ms: VIDEO_MS / 3, video_ms: VIDEO_MS, ..SimulatorConfig::default() })
-        .context("the simulated providers do not start")?;
+    let simulator =
+        Simulator::start(SimulatorConfig { image_ms: VIDEO_MS / 3, video_ms: VIDEO_MS, ..SimulatorConfig::default() })
+            .context("the simulated providers do not start")?;
     let app = App::start(config(&dir, &simulator.url)?, sockets, Clock::System).await?;
     let client_key = app.mint_key("demo client", Scope::Client).await?;
     let admin_key = app.mint_key("demo admin", Scope::Admin).await?;

@@ -19,7 +19,7 @@ use crate::{
 /// Serves until it is told to end.
 ///
 /// # Errors
-/// When it does not start, or must end because its actors cannot be kept alive.
+/// When it does not start, or must end: its actors cannot be kept alive, or the database lock is lost.
 pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let config = load::load(args.file.config.as_deref())?;
     telemetry::init(&config.telemetry, Secrets::of(&config)).map_err(|problem| anyhow!("telemetry: {problem}"))?;
@@ -41,6 +41,6 @@ async fn serve(config: Config, sockets: Arc<Runtime>) -> anyhow::Result<()> {
     app.shutdown().await;
     match reason {
         None => Ok(()),
-        Some(reason) => bail!("the actors could not be kept alive: {reason}"),
+        Some(reason) => bail!("had to end: {reason}"),
     }
 }

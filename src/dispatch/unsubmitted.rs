@@ -15,7 +15,9 @@ pub fn end(loaded: &Loaded, now: Timestamp) -> Option<Transition> {
     let generation = &loaded.generation;
     match generation.state() {
         GenerationState::Waiting | GenerationState::Preparing | GenerationState::Queued => {}
-        GenerationState::Active | GenerationState::Completed | GenerationState::Failed | GenerationState::Cancelled => return None,
+        GenerationState::Active | GenerationState::Completed | GenerationState::Failed | GenerationState::Cancelled => {
+            return None;
+        }
     }
     let mut change = Change::of(generation, now);
     let done = if generation.cancel_requested_at.is_some() {

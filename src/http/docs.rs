@@ -26,26 +26,23 @@ static SWAGGER: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Confi
 static DOCUMENT: LazyLock<String> = LazyLock::new(openapi::text);
 
 /// The OpenAPI document.
-#[utoipa::path(get, path = "/openapi.json", tag = "documents",
+#[utoipa::path(get, path = "/openapi.json", operation_id = "getOpenapi", tag = "documents",
     responses((status = 200, description = "OpenAPI 3.1.", body = Object)), security(()))]
-#[expect(clippy::unused_async, reason = "a handler")]
 pub async fn document() -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(DOCUMENT.as_str())
 }
 
 /// Leads to the documentation page.
-#[utoipa::path(get, path = "/docs", tag = "documents",
+#[utoipa::path(get, path = "/docs", operation_id = "redirectToDocs", tag = "documents",
     responses((status = 308, description = "To `/docs/`.")), security(()))]
-#[expect(clippy::unused_async, reason = "a handler")]
 pub async fn to_page() -> HttpResponse {
     HttpResponse::PermanentRedirect().insert_header((LOCATION, "/docs/")).finish()
 }
 
 /// The documentation page and its parts.
-#[utoipa::path(get, path = "/docs/{tail}", tag = "documents",
+#[utoipa::path(get, path = "/docs/{tail}", operation_id = "getDocs", tag = "documents",
     params(("tail" = String, Path, description = "Empty for the page itself.")),
     responses((status = 200, description = "HTML, script, style or image.")), security(()))]
-#[expect(clippy::unused_async, reason = "a handler")]
 pub async fn page(tail: Path<String>) -> Result<HttpResponse, Problem> {
     let file = utoipa_swagger_ui::serve(&tail, Arc::clone(&SWAGGER)).map_err(|error| {
         tracing::error!(error = &*error, "the documentation page cannot be made");
@@ -59,10 +56,9 @@ pub async fn page(tail: Path<String>) -> Result<HttpResponse, Problem> {
 }
 
 /// Explains a kind of problem.
-#[utoipa::path(get, path = "/errors/{slug}", tag = "documents",
+#[utoipa::path(get, path = "/errors/{slug}", operation_id = "explainError", tag = "documents",
     params(("slug" = String, Path, description = "Such as `invalid-parameters`.")),
     responses((status = 200, description = "A page.", body = String, content_type = "text/html")), security(()))]
-#[expect(clippy::unused_async, reason = "a handler")]
 pub async fn error_page(wanted: Path<String>) -> Result<HttpResponse, Problem> {
     let code = ErrorCode::ALL.iter().copied().find(|code| slug(*code) == *wanted);
     let code = code.ok_or_else(|| Problem::new(ErrorCode::NotFound, "there is no such kind of problem"))?;

@@ -40,7 +40,7 @@ use crate::{
 /// Everything is checked before anything is spent. The answer comes once the generation is stored: from then on it reaches a
 /// visible end, whatever crashes.
 #[utoipa::path(
-    post, path = "/api/external/generation", tag = "generations", request_body = NewGeneration,
+    post, path = "/api/external/generation", operation_id = "createGeneration", tag = "generations", request_body = NewGeneration,
     responses(
         (status = 202, description = "Accepted.", body = GenerationView, headers(
             ("Location" = String, description = "Where to ask for it."),
@@ -108,7 +108,7 @@ async fn commit(api: &Api, birth: Birth) -> Result<(), Problem> {
 ///
 /// Ask again after `Retry-After`, with `If-None-Match`: 304 means that nothing changed.
 #[utoipa::path(
-    get, path = "/api/external/generation/{id}", tag = "generations",
+    get, path = "/api/external/generation/{id}", operation_id = "getGeneration", tag = "generations",
     params(("id" = String, Path, description = "Id of the generation."),
         ("If-None-Match" = Option<String>, Header, description = "The ETag of the last answer.")),
     responses(
@@ -138,7 +138,7 @@ pub async fn show(api: Data<Api>, caller: Caller, id: Path<String>, request: Htt
 ///
 /// Newest first, without prompts and parameters.
 #[utoipa::path(
-    get, path = "/api/external/generation", tag = "generations", params(listing::Parameters),
+    get, path = "/api/external/generation", operation_id = "listGenerations", tag = "generations", params(listing::Parameters),
     responses(
         (status = 200, description = "A page.", body = GenerationList),
         (status = "default", description = "What is wrong.", body = ProblemBody<'static>, content_type = "application/problem+json"),
@@ -157,7 +157,7 @@ pub async fn list(api: Data<Api>, caller: Caller, request: HttpRequest) -> Resul
 /// What is not submitted yet never will be. What the provider has is cancelled where it can be; where it cannot, the paid
 /// result is delivered with `cancelRequested`. Repeatable.
 #[utoipa::path(
-    post, path = "/api/external/generation/{id}/cancel", tag = "generations",
+    post, path = "/api/external/generation/{id}/cancel", operation_id = "cancelGeneration", tag = "generations",
     params(("id" = String, Path, description = "Id of the generation.")),
     responses(
         (status = 202, description = "Noted; this is how it stands.", body = GenerationView),
@@ -174,7 +174,7 @@ pub async fn cancel(api: Data<Api>, caller: Caller, id: Path<String>) -> Result<
 ///
 /// The same as `POST …/cancel`; nothing is erased.
 #[utoipa::path(
-    delete, path = "/api/external/generation/{id}", tag = "generations",
+    delete, path = "/api/external/generation/{id}", operation_id = "deleteGeneration", tag = "generations",
     params(("id" = String, Path, description = "Id of the generation.")),
     responses(
         (status = 202, description = "Noted; this is how it stands.", body = GenerationView),
@@ -206,7 +206,7 @@ async fn wish_to_cancel(api: Data<Api>, caller: Caller, id: Path<String>) -> Res
 
 /// Shows what happened to a generation.
 #[utoipa::path(
-    get, path = "/api/external/generation/{id}/history", tag = "generations",
+    get, path = "/api/external/generation/{id}/history", operation_id = "getGenerationHistory", tag = "generations",
     params(("id" = String, Path, description = "Id of the generation.")),
     responses(
         (status = 200, description = "Every step, oldest first.", body = HistoryList),

@@ -140,7 +140,7 @@ pub struct GenerationCounts {
 
 /// Tells how the service is.
 #[utoipa::path(
-    get, path = "/api/health", tag = "operation",
+    get, path = "/api/health", operation_id = "getHealth", tag = "operation",
     responses(
         (status = 200, description = "It serves.", body = HealthBrief),
         (status = 503, description = "It is shutting down or its database is gone.", body = ProblemBody<'static>,
@@ -160,7 +160,7 @@ pub async fn brief(api: Data<Api>) -> Result<HttpResponse, Problem> {
 
 /// Tells how the service is, in full.
 #[utoipa::path(
-    get, path = "/api/health/detailed", tag = "operation",
+    get, path = "/api/health/detailed", operation_id = "getDetailedHealth", tag = "operation",
     responses(
         (status = 200, description = "How it is; `status` says whether all is well.", body = HealthDetail),
         (status = "default", description = "What is wrong.", body = ProblemBody<'static>, content_type = "application/problem+json"),
@@ -192,14 +192,15 @@ async fn checks(api: &Api) -> Result<Arc<Vec<Check>>, Problem> {
     let (reads, journal, storage) = (api.reads.clone(), api.journal.clone(), api.storage.clone());
     let reports = api.health.clone();
     api.hop(async move {
-        let run = async move {
+        // Boxed: a storage's future is large, and everything above would carry it.
+        let run = Box::pin(async move {
             let (reads, journal, storage) = futures_util::join!(
                 check("reads", reads.ping()),
                 check("journal", journal.ping()),
                 check("storage", storage.ping()),
             );
             Arc::new(vec![reads, journal, storage])
-        };
+        });
         Ok::<_, Problem>(reports.0.get_with((), run).await)
     })
     .await

@@ -11,12 +11,7 @@ use actix_web::{
     web,
 };
 
-use crate::{
-    domain::error::ErrorCode,
-    http::{Api, problem::Problem},
-    media::inspect,
-    storage::Storage,
-};
+use crate::{media::inspect, storage::Storage};
 
 /// What every object is sent with. Results are strangers' bytes on our origin: no sniffing, no scripts. A key never changes
 /// its content, so it may be kept for good, but not by shared caches.
@@ -48,8 +43,8 @@ pub async fn media(request: HttpRequest, storage: web::Data<Storage>) -> Result<
     let key = request.match_info().query("key");
     let content_type = key.rsplit_once('.').and_then(|(_, ext)| inspect::mime_of_extension(ext)).ok_or(MediaRefusal::NotFound)?;
     let mut response = match &**storage {
-        Storage::Disk(disk) => {
-            let path = disk.path(key).ok_or(MediaRefusal::NotFound)?;
+        Storage::Disk(_) => {
+            let path = storage.disk_path(key).ok_or(MediaRefusal::NotFound)?;
             let file = NamedFile::open_async(path).await.map_err(|_| MediaRefusal::NotFound)?;
             if !file.metadata().is_file() {
                 return Err(MediaRefusal::NotFound);
@@ -71,16 +66,4 @@ pub async fn media(request: HttpRequest, storage: web::Data<Storage>) -> Result<
         response.headers_mut().insert(name, value);
     }
     Ok(response)
-}
-
-/// The same for the table of routes, with problem documents.
-///
-/// # Errors
-/// `NOT_FOUND` and `METHOD_NOT_ALLOWED` as problem documents.
-pub async fn serve(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
-    let storage = web::Data::new(api.storage.clone());
-    media(request, storage).await.map_err(|refusal| match refusal {
-        MediaRefusal::NotFound => Problem::new(ErrorCode::NotFound, "no such object is here"),
-        MediaRefusal::Method => Problem::new(ErrorCode::MethodNotAllowed, refusal.to_string()),
-    })
 }

@@ -10,7 +10,7 @@ use crate::http::{
 
 /// Shows the metrics.
 #[utoipa::path(
-    get, path = "/api/metrics", tag = "operation",
+    get, path = "/api/metrics", operation_id = "getMetrics", tag = "operation",
     responses(
         (status = 200, description = "Prometheus text format.", body = String, content_type = "text/plain"),
         (status = "default", description = "What is wrong.", body = ProblemBody<'static>, content_type = "application/problem+json"),

@@ -96,14 +96,13 @@ pub struct PriceVariantView {
 
 /// Lists the models.
 #[utoipa::path(
-    get, path = "/api/external/models", tag = "models",
+    get, path = "/api/external/models", operation_id = "listModels", tag = "models",
     responses(
         (status = 200, description = "Every model.", body = ModelList),
         (status = "default", description = "What is wrong.", body = ProblemBody<'static>, content_type = "application/problem+json"),
     ),
     security(("key" = []))
 )]
-#[expect(clippy::unused_async, reason = "a handler")]
 pub async fn list(api: Data<Api>) -> Result<Json<ModelList>, Problem> {
     Ok(Json(ModelList { data: api.catalogue.models().map(|model| view(&api, model)).collect() }))
 }

@@ -49,7 +49,7 @@ impl Modify for Keys {
 /// A file of a result.
 ///
 /// Where results are kept on this server's disk. The path itself is unguessable; no key is asked for.
-#[utoipa::path(get, path = "/media/{key}", tag = "documents",
+#[utoipa::path(get, path = "/media/{key}", operation_id = "getMedia", tag = "documents",
     params(("key" = String, Path, description = "As given in a result's `url`.")),
     responses((status = 200, description = "The file."), (status = 206, description = "A part of it.")), security(()))]
 #[expect(dead_code, reason = "documents the handler of http::media")]

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::error::{ErrorCode, Level, RetryClass},
+    http::media::MediaRefusal,
     providers::schema::FieldError,
     store::StoreError,
 };
@@ -22,9 +23,12 @@ use crate::{
 /// What a wait of unknown length is announced as, in seconds: long enough to spare us, short enough to go on soon.
 const SHORT_WAIT_S: u64 = 2;
 
-/// What is wrong, before it becomes a response.
+/// What is wrong, before it becomes a response. Boxed: it rides in every `Result`.
 #[derive(Debug, Clone)]
-pub struct Problem {
+pub struct Problem(Box<Facts>);
+
+#[derive(Debug, Clone)]
+struct Facts {
     code: ErrorCode,
     status: StatusCode,
     detail: String,
@@ -71,7 +75,7 @@ impl Problem {
     /// A problem with the status of its code.
     #[must_use]
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Facts {
             code,
             status: StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             detail: detail.into(),
@@ -80,7 +84,7 @@ impl Problem {
             retry_after_s: None,
             headers: Vec::new(),
             instance: None,
-        }
+        }))
     }
 
     /// Values that are wrong, each with its place.
@@ -90,13 +94,17 @@ impl Problem {
             [only] => only.detail.clone(),
             several => format!("{} values are wrong; `errors` names each", several.len()),
         };
-        Self { errors, ..Self::new(ErrorCode::InvalidParameters, detail) }
+        let mut problem = Self::new(ErrorCode::InvalidParameters, detail);
+        problem.0.errors = errors;
+        problem
     }
 
     /// Not now; with a hint when to come back.
     #[must_use]
     pub fn unavailable(detail: impl Into<String>) -> Self {
-        Self { retry_after_s: Some(SHORT_WAIT_S), ..Self::new(ErrorCode::ServiceUnavailable, detail) }
+        let mut problem = Self::new(ErrorCode::ServiceUnavailable, detail);
+        problem.0.retry_after_s = Some(SHORT_WAIT_S);
+        problem
     }
 
     /// For an answer that somebody else refused with a status of its own; nothing of its body is kept.
@@ -110,54 +118,58 @@ impl Problem {
             _ if status.is_server_error() => ErrorCode::InternalError,
             _ => ErrorCode::ALL.iter().find(same).copied().unwrap_or(ErrorCode::InvalidRequest),
         };
-        Self { status, ..Self::new(code, status.canonical_reason().unwrap_or("the request was refused")) }
+        let mut problem = Self::new(code, status.canonical_reason().unwrap_or("the request was refused"));
+        problem.0.status = status;
+        problem
     }
 
     /// Adds further facts.
     #[must_use]
-    pub fn with_details(self, details: Value) -> Self {
-        Self { details: Some(details), ..self }
+    pub fn with_details(mut self, details: Value) -> Self {
+        self.0.details = Some(details);
+        self
     }
 
     /// Adds a header.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
+        self.0.headers.push((name, value));
         self
     }
 
     /// Names the request.
     #[must_use]
-    pub fn with_instance(self, request_id: Arc<str>) -> Self {
-        Self { instance: Some(request_id), ..self }
+    pub fn with_instance(mut self, request_id: Arc<str>) -> Self {
+        self.0.instance = Some(request_id);
+        self
     }
 
     /// Its code.
     #[must_use]
-    pub const fn code(&self) -> ErrorCode {
-        self.code
+    pub fn code(&self) -> ErrorCode {
+        self.0.code
     }
 
     fn body(&self) -> ProblemBody<'_> {
         ProblemBody {
-            kind: format!("/errors/{}", slug(self.code)),
-            title: self.code.title(),
-            status: self.status.as_u16(),
-            detail: &self.detail,
-            instance: self.instance.as_deref(),
-            code: self.code.as_str(),
-            retryable: self.code.retry() == RetryClass::Later,
-            errors: &self.errors,
-            details: self.details.as_ref(),
+            kind: format!("/errors/{}", slug(self.0.code)),
+            title: self.0.code.title(),
+            status: self.0.status.as_u16(),
+            detail: &self.0.detail,
+            instance: self.0.instance.as_deref(),
+            code: self.0.code.as_str(),
+            retryable: self.0.code.retry() == RetryClass::Later,
+            errors: &self.0.errors,
+            details: self.0.details.as_ref(),
         }
     }
 
     fn log(&self) {
-        let (code, status) = (self.code.as_str(), self.status.as_u16());
+        let (code, status) = (self.0.code.as_str(), self.0.status.as_u16());
         // What is said of a wrong value may quote it, and a value may be a prompt: only the kinds of errors are logged.
-        let kinds: Vec<&str> = self.errors.iter().map(|error| error.code).collect();
-        let detail = if kinds.is_empty() { self.detail.clone() } else { kinds.join(", ") };
-        match self.code.level() {
+        let kinds: Vec<&str> = self.0.errors.iter().map(|error| error.code).collect();
+        let detail = if kinds.is_empty() { self.0.detail.clone() } else { kinds.join(", ") };
+        match self.0.code.level() {
             Level::Debug => tracing::debug!(code, status, detail, "request refused"),
             Level::Info => tracing::info!(code, status, detail, "request refused"),
             Level::Warn => tracing::warn!(code, status, detail, "request refused"),
@@ -168,22 +180,22 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code.as_str(), self.detail)
+        write!(f, "{}: {}", self.0.code.as_str(), self.0.detail)
     }
 }
 
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 
     fn error_response(&self) -> HttpResponse {
-        let mut response = HttpResponse::build(self.status);
+        let mut response = HttpResponse::build(self.0.status);
         response.content_type("application/problem+json");
-        if let Some(seconds) = self.retry_after_s {
+        if let Some(seconds) = self.0.retry_after_s {
             response.insert_header(("Retry-After", seconds.to_string()));
         }
-        for (name, value) in &self.headers {
+        for (name, value) in &self.0.headers {
             response.insert_header((name.clone(), value.clone()));
         }
         response.body(serde_json::to_vec(&self.body()).unwrap_or_default())
@@ -199,6 +211,15 @@ pub(crate) fn log(problem: &Problem) {
 #[must_use]
 pub fn slug(code: ErrorCode) -> String {
     code.as_str().to_ascii_lowercase().replace('_', "-")
+}
+
+impl From<MediaRefusal> for Problem {
+    fn from(refusal: MediaRefusal) -> Self {
+        match refusal {
+            MediaRefusal::NotFound => Self::new(ErrorCode::NotFound, "there is no such file"),
+            MediaRefusal::Method => Self::new(ErrorCode::MethodNotAllowed, "only GET and HEAD are taken here"),
+        }
+    }
 }
 
 impl From<StoreError> for Problem {

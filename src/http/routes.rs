@@ -1,7 +1,7 @@
 //! Every path of the service, with who may use it. A route that is not in this table does not exist.
 
 use actix_web::{
-    HttpResponse, Route,
+    HttpRequest, HttpResponse, Route,
     guard::{self, Guard},
     http::{
         Method,
@@ -19,6 +19,7 @@ use crate::{
         docs, edge, generations, health, media, metrics, models,
         problem::Problem,
     },
+    storage::Storage,
 };
 
 /// One method of one path.
@@ -56,13 +57,14 @@ pub const ROUTES: &[Entry] = {
         entry(Method::GET, "/docs/{tail:.*}", Open, || web::to(docs::page)),
         entry(Method::GET, "/errors/{slug}", Open, || web::to(docs::error_page)),
         // Unguessable keys stand in for a key: a result's URL is handed to browsers.
-        entry(Method::GET, "/media/{key:.*}", Open, || web::to(media::serve)),
+        entry(Method::GET, "/media/{key:.*}", Open, || web::to(file)),
     ]
 };
 
 /// Registers everything: the table, the answers to unknown paths and methods, and what every answer passes ([`edge`]).
 pub fn configure(config: &mut ServiceConfig, api: web::Data<Api>) {
-    let mut scope = web::scope("").app_data(api);
+    let storage = web::Data::new(api.storage.clone());
+    let mut scope = web::scope("").app_data(api).app_data(storage);
     let mut paths: Vec<&str> = ROUTES.iter().map(|entry| entry.path).collect();
     paths.dedup();
     for path in paths {
@@ -95,13 +97,17 @@ fn allowed<'a>(entries: impl Iterator<Item = &'a Entry>) -> HeaderValue {
     HeaderValue::from_str(&methods.join(", ")).unwrap_or_else(|_| HeaderValue::from_static("GET"))
 }
 
+/// The storage's own handler knows nothing of problem documents.
+async fn file(request: HttpRequest, storage: web::Data<Storage>) -> Result<HttpResponse, Problem> {
+    Ok(media::media(request, storage).await?)
+}
+
 #[expect(clippy::unused_async, reason = "a handler")]
 async fn not_allowed(allow: HeaderValue) -> Result<HttpResponse, Problem> {
     let detail = format!("this path takes {}", allow.to_str().unwrap_or_default());
     Err(Problem::new(ErrorCode::MethodNotAllowed, detail).with_header(ALLOW, allow))
 }
 
-#[expect(clippy::unused_async, reason = "a handler")]
 async fn nothing_here() -> Result<HttpResponse, Problem> {
     Err(Problem::new(ErrorCode::NotFound, "there is no such path; /docs/ shows what there is"))
 }

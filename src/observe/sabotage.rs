@@ -1,6 +1,6 @@
 //! For tests only: lets a named actor panic, hang or block its thread at its next beat.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What happens at the next beat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,39 +16,50 @@ pub(crate) enum Act {
 /// The switch of one pulse.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sabotage {
-    inner: Arc<(Mutex<(Option<Act>, bool)>, Condvar)>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    armed: Option<Act>,
+    released: bool,
 }
 
 impl Sabotage {
     /// Arms it; it strikes once.
     pub(crate) fn arm(&self, act: Act) {
-        self.inner.0.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(act);
+        self.state().armed = Some(act);
     }
 
     /// Whether it has struck since it was armed.
     pub(crate) fn struck(&self) -> bool {
-        self.inner.0.lock().unwrap_or_else(PoisonError::into_inner).0.is_none()
+        self.state().armed.is_none()
     }
 
     /// Lets blocked threads go on.
     pub(crate) fn release(&self) {
-        self.inner.0.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
-        self.inner.1.notify_all();
+        self.state().released = true;
+        self.inner.changed.notify_all();
     }
 
     /// Strikes if it is armed.
     pub(crate) async fn strike(self) {
-        let armed = self.inner.0.lock().unwrap_or_else(PoisonError::into_inner).0.take();
+        let armed = self.state().armed.take();
         match armed {
             None => {}
             Some(Act::Panic) => panic!("sabotage"),
             Some(Act::Hang) => std::future::pending().await,
-            Some(Act::Block) => self.block(),
+            Some(Act::Block) => drop(self.inner.changed.wait_while(self.state(), |state| !state.released)),
         }
     }
 
-    fn block(&self) {
-        let released = self.inner.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.inner.1.wait_while(released, |(_, released)| !*released));
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

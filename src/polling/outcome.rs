@@ -113,8 +113,11 @@ fn failed<'a>(loaded: &Loaded, attempt: &mut Attempt, fault: &Fault, around: &Ar
         Bills::AtAccept => fault.then != Then::RetryUnbilled,
         Bills::AtCompletion => false,
     };
-    let (event, reason) =
-        if cancelled { (AttemptEvent::Cancelled, "the provider cancelled it") } else { (AttemptEvent::Failed, "the provider says it failed") };
+    let (event, reason) = if cancelled {
+        (AttemptEvent::Cancelled, "the provider cancelled it")
+    } else {
+        (AttemptEvent::Failed, "the provider says it failed")
+    };
     let failure = Some(fault::failure(fault, around.now));
     End { event, ending, failure, shown: None, policy: around.policy, unit: around.unit, reason }
 }

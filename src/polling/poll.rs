@@ -208,13 +208,7 @@ impl Polling {
         Ok(Some(key))
     }
 
-    async fn missing(
-        &self,
-        provider: &Provider,
-        attempt: &Attempt,
-        words: String,
-        plan: &Shared,
-    ) -> Result<Next, StoreError> {
+    async fn missing(&self, provider: &Provider, attempt: &Attempt, words: String, plan: &Shared) -> Result<Next, StoreError> {
         let grace = provider.adapter.capabilities(&attempt.endpoint).missing_grace;
         let since = attempt.submitted_at.unwrap_or(attempt.created_at);
         if self.clock.now() < since.plus(grace) {
@@ -301,8 +295,7 @@ impl Deadlines {
             Kind::Image => (config.max_image_s, config.late_image_s),
             Kind::Video => (config.max_video_s, config.late_video_s),
         };
-        let overdue =
-            attempt.submitted_at.unwrap_or(attempt.created_at).plus(model.unwrap_or(Duration::from_secs(max)));
+        let overdue = attempt.submitted_at.unwrap_or(attempt.created_at).plus(model.unwrap_or(Duration::from_secs(max)));
         Self { overdue, late: overdue.plus(Duration::from_secs(late)) }
     }
 }

@@ -6,21 +6,15 @@ use std::{sync::Arc, time::Duration};
 use actix::{Actor, AsyncContext, Context, WrapFuture};
 
 use crate::{
-    domain::{
-        attempt::AttemptState,
-        id::AttemptId,
-        record::Attempt,
-        schedule::Strategy,
-        time::Timestamp,
-    },
+    domain::{attempt::AttemptState, id::AttemptId, record::Attempt, schedule::Strategy, time::Timestamp},
+    flights::Flights,
+    observe::ChildContext,
     polling::{
         cancel,
         plan::Waiting,
         poll::{Polling, Shared},
     },
     store::StoreError,
-    flights::Flights,
-    observe::ChildContext,
     wake::Woken,
 };
 

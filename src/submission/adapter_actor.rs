@@ -7,9 +7,9 @@ use actix::{Actor, AsyncContext, Context, WrapFuture};
 
 use crate::{
     domain::{id::AttemptId, record::ProviderName},
-    submission::flight::Submission,
     flights::Flights,
     observe::ChildContext,
+    submission::flight::Submission,
 };
 
 /// The actor.
@@ -37,8 +37,7 @@ impl Actor for AdapterActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let rounds =
-            rounds(self.provider.clone(), self.submission.clone(), Arc::clone(&self.flights), self.child.clone());
+        let rounds = rounds(self.provider.clone(), self.submission.clone(), Arc::clone(&self.flights), self.child.clone());
         ctx.spawn(rounds.into_actor(self));
     }
 }

@@ -113,7 +113,8 @@ pub fn decide(loaded: &Loaded, id: AttemptId, learned: &Learned, around: &Around
         }
         Learned::GivenUp => {
             let shown = Some(fault::unconfirmed(attempt.failure.as_ref()));
-            let end = End { shown, ..end(AttemptEvent::GivenUp, Ending::Final, None, "nobody could say whether the provider has it") };
+            let end =
+                End { shown, ..end(AttemptEvent::GivenUp, Ending::Final, None, "nobody could say whether the provider has it") };
             change.end(loaded, &mut attempt, &end)
         }
     };

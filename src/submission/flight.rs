@@ -233,12 +233,8 @@ impl Flight {
         }
         let mut start = Start::Known(Box::new(committed));
         loop {
-            let around = Around {
-                retry: &provider.config.retry,
-                policy: &provider.policy,
-                unit: rand::random(),
-                now: path.clock.now(),
-            };
+            let around =
+                Around { retry: &provider.config.retry, policy: &provider.policy, unit: rand::random(), now: path.clock.now() };
             let decided = |loaded: &Loaded| decide(loaded, offer.attempt, &learned, &around);
             match commit(&path.reads, &path.journal, start, decided).await {
                 Ok(after) => return self.tell(&learned, after),

@@ -16,6 +16,8 @@ use crate::{
         id::AttemptId,
         record::{Attempt, Handle},
     },
+    flights::Flights,
+    observe::ChildContext,
     providers::{
         adapter::{Fault, Found, Then},
         registry::Provider,
@@ -29,8 +31,6 @@ use crate::{
         flight::Submission,
         reconcile::{Agenda, deadline},
     },
-    flights::Flights,
-    observe::ChildContext,
 };
 
 /// Rows a page.
@@ -227,12 +227,8 @@ async fn record(submission: &Submission, attempt: &Attempt, handle: &Handle) -> 
 /// Commits what was learned and wakes the stage it belongs to.
 async fn learn(submission: &Submission, attempt: &Attempt, learned: Learned) -> Result<Option<Loaded>, StoreError> {
     let Some(provider) = submission.registry.provider(&attempt.provider).cloned() else { return Ok(None) };
-    let around = Around {
-        retry: &provider.config.retry,
-        policy: &provider.policy,
-        unit: rand::random(),
-        now: submission.clock.now(),
-    };
+    let around =
+        Around { retry: &provider.config.retry, policy: &provider.policy, unit: rand::random(), now: submission.clock.now() };
     let decided = |loaded: &Loaded| decide(loaded, attempt.id, &learned, &around);
     let after = commit(&submission.reads, &submission.journal, Start::Load(attempt.generation), decided).await?;
     match learned {

@@ -15,7 +15,8 @@ use longtake::{
 };
 use serde_json::{Map, Value, json};
 
-const PNG: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
+const PNG: &str =
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
 const PICTURE: &str = "https://example.com/picture.png";
 
 /// The shipped configuration, pointed at the simulator.
@@ -106,9 +107,8 @@ async fn send(client: &reqwest::Client, call: HttpCall, headers: Vec<(http::Head
     let request = match call.body {
         Body::Empty => request,
         Body::Json(body) => request.json(&body),
-        Body::Form(fields) => {
-            request.multipart(fields.into_iter().fold(reqwest::multipart::Form::new(), |form, (name, value)| form.text(name, value)))
-        }
+        Body::Form(fields) => request
+            .multipart(fields.into_iter().fold(reqwest::multipart::Form::new(), |form, (name, value)| form.text(name, value))),
     };
     let answer = request.send().await.expect("the simulator answers");
     let (status, headers) = (answer.status(), answer.headers().clone());
@@ -118,8 +118,9 @@ async fn send(client: &reqwest::Client, call: HttpCall, headers: Vec<(http::Head
 #[tokio::test]
 async fn every_value_that_the_catalogue_declares_is_one_that_the_provider_takes() {
     rustls::crypto::ring::default_provider().install_default().ok();
-    let simulator = Simulator::start(SimulatorConfig { image_ms: 1, video_ms: 1, tiny_outputs: true, ..SimulatorConfig::default() })
-        .expect("the simulator starts");
+    let simulator =
+        Simulator::start(SimulatorConfig { image_ms: 1, video_ms: 1, tiny_outputs: true, ..SimulatorConfig::default() })
+            .expect("the simulator starts");
     let config = shipped(&simulator.url);
     let catalogue = Catalogue::new(&config).expect("a right catalogue");
     let registry = Registry::new(&config).expect("right providers");

@@ -2,12 +2,14 @@
 
 use std::{
     io::{BufRead as _, BufReader},
-    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use longtake::{config::simulator::SimulatorConfig, simulator::{RunningSimulator, Simulator}};
+use longtake::{
+    config::simulator::SimulatorConfig,
+    simulator::{RunningSimulator, Simulator},
+};
 use serde_json::{Value, json};
 
 /// Bounds every wait: far beyond what a slow machine needs.
@@ -18,6 +20,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 struct Bed {
     folder: tempfile::TempDir,
+    environment: Vec<(&'static str, String)>,
     simulator: RunningSimulator,
     http: reqwest::Client,
     key: String,
@@ -65,33 +68,44 @@ fn configuration(simulator: &str) -> String {
     text
 }
 
-fn command(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_longtake"));
-    command.current_dir(folder).env("LONGTAKE__DATA_DIR", folder.join("data")).env_remove("LONGTAKE_CONFIG");
-    command
-}
-
 impl Bed {
     fn new() -> Self {
+        Self::with(Vec::new())
+    }
+
+    /// A bed whose processes run with these variables.
+    fn with(environment: Vec<(&'static str, String)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let simulated = SimulatorConfig { image_ms: 200, video_ms: 400, ..SimulatorConfig::default() };
         let simulator = Simulator::start(simulated).unwrap();
         std::fs::write(folder.path().join("longtake.toml"), configuration(&simulator.url)).unwrap();
-        let made = command(folder.path()).args(["keys", "create", "--name", "test", "--json"]).output().unwrap();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let mut bed = Self { folder, environment, simulator, http, key: String::new() };
+        bed.key = bed.make_key("test")["key"].as_str().unwrap().to_owned();
+        bed
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_longtake"));
+        command.current_dir(&self.folder).env("LONGTAKE__DATA_DIR", self.folder.path().join("data"));
+        command.env_remove("LONGTAKE_CONFIG").envs(self.environment.iter().cloned());
+        command
+    }
+
+    fn make_key(&self, name: &str) -> Value {
+        let made = self.command().args(["keys", "create", "--name", name, "--json"]).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let key: Value = serde_json::from_slice(&made.stdout).unwrap();
-        let key = key["key"].as_str().unwrap().to_owned();
-        Self { folder, simulator, http: reqwest::Client::builder().no_proxy().build().unwrap(), key }
+        serde_json::from_slice(&made.stdout).unwrap()
     }
 
     fn serve(&self) -> Server {
         let mut child =
-            command(self.folder.path()).arg("serve").env("NO_COLOR", "1").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+            self.command().arg("serve").env("NO_COLOR", "1").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut seen = Vec::new();
         let url = loop {
             let Some(Ok(line)) = lines.next() else { panic!("the server ended before it was ready:\n{}", seen.join("\n")) };
-            if let Some(rest) = line.split("url=").nth(1).filter(|_| line.contains("ready")) {
+            if let Some(rest) = line.split(" url=").nth(1).filter(|_| line.contains("ready")) {
                 break rest.split_whitespace().next().unwrap().trim_matches('"').to_owned();
             }
             seen.push(line);
@@ -235,19 +249,150 @@ async fn sigterm_drains_exits_zero_and_a_second_start_continues() {
 async fn a_second_server_on_the_same_data_refuses_to_start_and_keys_are_made_beside_the_first() {
     let bed = Bed::new();
     let server = bed.serve();
-    let second = command(bed.folder.path()).arg("serve").output().unwrap();
+    let second = bed.command().arg("serve").output().unwrap();
     assert_eq!(second.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&second.stderr).contains("another server"), "{}", String::from_utf8_lossy(&second.stderr));
-    let made = command(bed.folder.path()).args(["keys", "create", "--name", "late", "--json"]).output().unwrap();
-    let key: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let key = bed.make_key("late");
     let url = format!("{}/api/external/models", server.url);
     let reply = bed.http.get(&url).bearer_auth(key["key"].as_str().unwrap()).send().await.unwrap();
     assert_eq!(reply.status(), 200);
-    let gone = command(bed.folder.path()).args(["keys", "revoke", key["id"].as_str().unwrap()]).output().unwrap();
+    let gone = bed.command().args(["keys", "revoke", key["id"].as_str().unwrap()]).output().unwrap();
     assert!(gone.status.success());
     let start = Instant::now();
     while bed.http.get(&url).bearer_auth(key["key"].as_str().unwrap()).send().await.unwrap().status() != 401 {
         assert!(start.elapsed() < BOUND, "a revoked key stays valid");
         tokio::time::sleep(LOOK).await;
     }
+}
+
+#[actix_web::test]
+async fn on_postgresql_a_kill_and_a_second_server_end_as_on_sqlite() {
+    let Some(database) = crate::store::bed::Bed::postgres().await else { return };
+    let bed = Bed::with(vec![("LONGTAKE__STORE__URL", database.config.url.clone())]);
+    let server = bed.serve();
+    let second = bed.command().arg("serve").output().unwrap();
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another server"), "{}", String::from_utf8_lossy(&second.stderr));
+    let mut ids = Vec::new();
+    for model in ["kling-2.6", "pollo-2.5", "flux-schnell", "flux-2-pro"] {
+        ids.push(bed.submit(&server, json!({ "modelIdentifier": model, "prompt": "a night [[sim slow=3000]]" })).await);
+    }
+    for id in &ids {
+        bed.wait(&server, id, "running", |shown| shown["stage"] == "running").await;
+    }
+    server.kill();
+    let server = bed.serve();
+    for id in &ids {
+        let shown = bed.ended(&server, id).await;
+        assert_eq!(shown["status"], "SUCCESS", "{shown}");
+    }
+    assert_eq!(bed.ledger().await.len(), ids.len());
+    drop(server);
+    database.drop_all().await;
+}
+
+#[actix_web::test]
+async fn results_go_to_the_bucket_and_are_read_by_a_presigned_url() {
+    let s3 = crate::storage::s3_server::S3Server::start().await;
+    let config = s3.config();
+    let bed = Bed::with(vec![
+        ("LONGTAKE__STORAGE__KIND", "s3".to_owned()),
+        ("LONGTAKE__STORAGE__BUCKET", config.bucket),
+        ("LONGTAKE__STORAGE__ENDPOINT", config.endpoint.unwrap()),
+        ("LONGTAKE__STORAGE__PATH_STYLE", "true".to_owned()),
+        ("LONGTAKE__STORAGE__ACCESS_KEY_ID", config.access_key_id.unwrap()),
+        ("LONGTAKE__STORAGE__SECRET_ACCESS_KEY", "test-secret".to_owned()),
+        ("LONGTAKE__STORAGE__REQUEST_CHECKSUM_CALCULATION", "when_required".to_owned()),
+    ]);
+    let server = bed.serve();
+    for model in ["kling-2.6", "tuzi-flux-kontext-pro"] {
+        let id = bed.submit(&server, json!({ "modelIdentifier": model, "prompt": "a bucket" })).await;
+        let shown = bed.ended(&server, &id).await;
+        assert_eq!(shown["status"], "SUCCESS", "{shown}");
+        let url = shown["results"][0]["url"].as_str().unwrap().to_owned();
+        assert!(url.contains("X-Amz-Signature"), "{url}");
+        let bytes = bed.http.get(url).send().await.unwrap().error_for_status().unwrap().bytes().await.unwrap();
+        assert_eq!(u64::try_from(bytes.len()).unwrap(), result_bytes(&shown));
+    }
+    let kept = s3.files();
+    assert!(kept.iter().any(|file| file.contains("/kling/")) && !kept.iter().any(|file| file.contains("staged")), "{kept:?}");
+}
+
+#[actix_web::test]
+async fn without_upload_the_providers_own_url_is_handed_out_with_its_expiry() {
+    let bed = Bed::with(vec![("LONGTAKE__PROVIDERS__FLUX__UPLOAD_TO_S3", "false".to_owned())]);
+    let server = bed.serve();
+    let id = bed.submit(&server, json!({ "modelIdentifier": "flux-2-pro", "prompt": "a link" })).await;
+    let shown = bed.ended(&server, &id).await;
+    assert_eq!(shown["status"], "SUCCESS", "{shown}");
+    assert!(shown["results"][0]["url"].as_str().unwrap().starts_with(&bed.simulator.url));
+    assert!(shown["results"][0]["expiresAt"].is_string(), "{shown}");
+}
+
+#[actix_web::test]
+async fn an_overdue_generation_says_so_and_ends_only_after_its_late_window() {
+    let bed =
+        Bed::with(vec![("LONGTAKE__POLLING__MAX_IMAGE_S", "1".to_owned()), ("LONGTAKE__POLLING__LATE_IMAGE_S", "2".to_owned())]);
+    let server = bed.serve();
+    let late = bed.submit(&server, json!({ "modelIdentifier": "flux-2-pro", "prompt": "late [[sim slow=1800]]" })).await;
+    let never = bed.submit(&server, json!({ "modelIdentifier": "flux-2-pro", "prompt": "never [[sim slow=600000]]" })).await;
+    bed.wait(&server, &never, "overdue", |shown| shown["stage"] == "overdue").await;
+    assert_eq!(bed.ended(&server, &late).await["status"], "SUCCESS", "what is late is not lost");
+    let shown = bed.ended(&server, &never).await;
+    assert_eq!((shown["status"].as_str(), shown["error"]["code"].as_str()), (Some("FAILED"), Some("TASK_TIMEOUT")));
+}
+
+#[actix_web::test]
+async fn a_cancel_ends_what_is_queued_asks_the_provider_where_it_can_and_delivers_what_is_paid() {
+    let bed = Bed::with(vec![("LONGTAKE__PROVIDERS__FLUX__CONCURRENCY", "1".to_owned())]);
+    let server = bed.serve();
+    let slow = "a slow one [[sim slow=1500]]";
+    let submit = async |model: &str| bed.submit(&server, json!({ "modelIdentifier": model, "prompt": slow })).await;
+    let (first, queued) = (submit("flux-2-pro").await, submit("flux-2-pro").await);
+    let (paid, stoppable) = (submit("kling-2.6").await, submit("flux-schnell").await);
+    for id in [&first, &paid, &stoppable] {
+        bed.wait(&server, id, "running", |shown| shown["stage"] == "running").await;
+    }
+    let why = bed.show(&server, &queued).await["why"].as_str().unwrap().to_owned();
+    assert!(why.contains("1 of 1 slots"), "{why}");
+    for id in [&queued, &paid, &stoppable] {
+        let url = format!("{}/api/external/generation/{id}/cancel", server.url);
+        let reply = bed.http.post(url).bearer_auth(&bed.key).send().await.unwrap();
+        assert_eq!(reply.status(), 202);
+    }
+    assert_eq!(bed.ended(&server, &queued).await["status"], "CANCELLED");
+    assert_eq!(bed.ended(&server, &stoppable).await["status"], "CANCELLED");
+    let shown = bed.ended(&server, &paid).await;
+    assert_eq!((shown["status"].as_str(), shown["cancelRequested"].as_bool()), (Some("SUCCESS"), Some(true)), "{shown}");
+    assert_eq!(bed.ended(&server, &first).await["status"], "SUCCESS");
+    assert_eq!(bed.ledger().await.len(), 3, "the queued one never reached the provider");
+}
+
+#[actix_web::test]
+async fn one_refused_output_of_two_is_missing_and_the_other_is_delivered() {
+    let bed = Bed::new();
+    let server = bed.serve();
+    let body = json!({ "modelIdentifier": "flux-2-pro", "prompt": "a pair [[sim refuse=422 times=1]]", "numberOfOutputs": 2 });
+    let id = bed.submit(&server, body).await;
+    let shown = bed.ended(&server, &id).await;
+    assert_eq!(shown["status"], "SUCCESS", "{shown}");
+    assert_eq!(shown["results"].as_array().unwrap().len(), 1);
+    assert_eq!(shown["missing"][0]["error"]["code"], "INVALID_REQUEST", "{shown}");
+}
+
+#[actix_web::test]
+async fn a_provider_that_cannot_be_reached_is_tried_again_and_never_billed_twice() {
+    let bed = Bed::with(vec![("LONGTAKE__PROVIDERS__POLLO__RETRY__INITIAL_DELAY_MS", "50".to_owned())]);
+    let server = bed.serve();
+    // Refused, throttled and maintained: each explicit and unbilled by the provider's table.
+    for (model, prompt) in [
+        ("kling-2.6", "a [[sim refuse=5001 times=1]]"),
+        ("flux-2-pro", "b [[sim throttle=2]]"),
+        ("flux-schnell", "c [[sim throttle=1]]"),
+    ] {
+        let id = bed.submit(&server, json!({ "modelIdentifier": model, "prompt": prompt })).await;
+        let shown = bed.ended(&server, &id).await;
+        assert_eq!(shown["status"], "SUCCESS", "{shown}");
+        assert!(shown["attempts"].as_array().unwrap().len() > 1);
+    }
+    assert_eq!(bed.ledger().await.len(), 3);
 }

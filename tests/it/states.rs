@@ -93,8 +93,7 @@ fn diagram(names: &[&str], born: &[&str], edges: &BTreeSet<(usize, usize, String
     }
     let pairs: BTreeSet<_> = edges.iter().map(|(from, to, _)| (*from, *to)).collect();
     for (from, to) in pairs {
-        let words: Vec<_> =
-            edges.iter().filter(|edge| (edge.0, edge.1) == (from, to)).map(|edge| edge.2.as_str()).collect();
+        let words: Vec<_> = edges.iter().filter(|edge| (edge.0, edge.1) == (from, to)).map(|edge| edge.2.as_str()).collect();
         writeln!(text, "    {} --> {}: {}", names[from], names[to], words.join(" / ")).unwrap();
     }
     text.push_str("```\n");

@@ -1,7 +1,7 @@
 //! The store's conformance suite: every case runs on SQLite, and on PostgreSQL where `LONGTAKE_TEST_POSTGRES` names a server on
 //! which databases may be made (`scripts/services start`).
 
-mod bed;
+pub mod bed;
 mod births;
 mod evidence;
 mod keys;

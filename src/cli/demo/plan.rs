@@ -33,7 +33,12 @@ pub struct Submission {
 pub fn submissions() -> Vec<Submission> {
     let of = |label, model, body: Value, expected| Submission { label, model, body, expected };
     vec![
-        of("a video", "kling-2.6", json!({ "prompt": "a paper boat on a calm lake", "parameters": { "duration": 5 } }), Expected::Success(1)),
+        of(
+            "a video",
+            "kling-2.6",
+            json!({ "prompt": "a paper boat on a calm lake", "parameters": { "duration": 5 } }),
+            Expected::Success(1),
+        ),
         of("a video, new API", "kling-3.0-turbo", json!({ "prompt": "a lighthouse in the fog" }), Expected::Success(1)),
         of(
             "its answer is lost",

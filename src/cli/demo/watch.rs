@@ -19,7 +19,8 @@ impl Watch {
         let plain = !std::io::stderr().is_terminal();
         let target = if plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let all = MultiProgress::with_draw_target(target);
-        let style = ProgressStyle::with_template("{spinner} {prefix:34} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let style =
+            ProgressStyle::with_template("{spinner} {prefix:34} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bars = labels
             .iter()
             .map(|label| {
@@ -33,7 +34,8 @@ impl Watch {
 
     /// Shows where one stands; a plain line only when it changed.
     pub fn show(&mut self, index: usize, stands: &str, ended: bool) {
-        let (Some(bar), Some(last), Some(label)) = (self.bars.get(index), self.last.get_mut(index), self.labels.get(index)) else {
+        let (Some(bar), Some(last), Some(label)) = (self.bars.get(index), self.last.get_mut(index), self.labels.get(index))
+        else {
             return;
         };
         bar.set_message(stands.to_owned());

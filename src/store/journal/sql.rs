@@ -50,9 +50,10 @@ impl Sql {
 pub fn insert(dialect: Dialect, table: &str, columns: Columns, tail: &str) -> String {
     let names = names(columns, "");
     match dialect {
+        // jsonb_each (SQLite 3.51): with json_each every `->>` of every column would parse the row's text again.
         // Without a WHERE, `ON CONFLICT` would be read as the `ON` of a join (sqlite.org/lang_upsert.html, "Parsing Ambiguity").
         Dialect::Sqlite => {
-            format!("INSERT INTO {table} ({names}) SELECT {} FROM json_each(?1) WHERE true {tail}", extracts(columns))
+            format!("INSERT INTO {table} ({names}) SELECT {} FROM jsonb_each(?1) WHERE true {tail}", extracts(columns))
         }
         Dialect::Postgres => format!(
             "INSERT INTO {table} ({names}) SELECT {names} FROM json_to_recordset($1::json) AS j ({}) {tail}",
@@ -69,7 +70,7 @@ pub fn update(dialect: Dialect, table: &str, columns: Columns) -> String {
     }
     match dialect {
         Dialect::Sqlite => format!(
-            "UPDATE {table} SET {set} FROM (SELECT {} FROM json_each(?1)) AS j WHERE {table}.id = j.id",
+            "UPDATE {table} SET {set} FROM (SELECT {} FROM jsonb_each(?1)) AS j WHERE {table}.id = j.id",
             named_extracts(columns)
         ),
         Dialect::Postgres => format!(

@@ -124,6 +124,8 @@ impl TestApp {
     }
 
     async fn build(change: impl FnOnce(&mut Config), known_keys: KnownKeys) -> Self {
+        // Set by `main` in the program; the second call of a process changes nothing.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = TempDir::new().unwrap();
         let mut config: Config = toml::from_str(CONFIG).unwrap();
         config.data_dir = folder.path().to_owned();

@@ -44,6 +44,16 @@ fn the_routes_and_the_document_agree_in_both_directions() {
 }
 
 #[test]
+fn every_operation_has_a_name_of_its_own() {
+    let document = serde_json::to_value(openapi::document()).unwrap();
+    let paths = document["paths"].as_object().unwrap().values();
+    let names: Vec<_> =
+        paths.flat_map(|item| item.as_object().unwrap().values().map(|operation| &operation["operationId"])).collect();
+    let different: BTreeSet<_> = names.iter().map(|name| name.as_str().unwrap()).collect();
+    assert_eq!(different.len(), names.len());
+}
+
+#[test]
 fn the_committed_document_is_the_generated_one() {
     assert!(COMMITTED == openapi::text(), "run `cargo run -- openapi > openapi.json` and look at the difference");
 }

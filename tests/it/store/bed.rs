@@ -1,6 +1,11 @@
 //! What the cases need: a fresh database, rows to write, a second way into the database.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io::Write as _,
+    path::PathBuf,
+    sync::{Arc, Once},
+    time::Duration,
+};
 
 use longtake::{
     clock::{Clock, ManualClock},
@@ -37,7 +42,7 @@ impl Bed {
     /// A fresh database on the server that the environment names; says so when there is none.
     pub async fn postgres() -> Option<Self> {
         let Ok(server) = std::env::var("LONGTAKE_TEST_POSTGRES") else {
-            println!("SKIPPED: LONGTAKE_TEST_POSTGRES is not set (scripts/services start)");
+            SAY_ONCE.call_once(say_skipped);
             return None;
         };
         let name = format!("longtake_{}", GenerationId::fresh());
@@ -126,6 +131,14 @@ impl Bed {
         let hex = id.0.simple();
         if self.is_postgres() { format!("'{hex}'") } else { format!("x'{hex}'") }
     }
+}
+
+static SAY_ONCE: Once = Once::new();
+
+#[expect(clippy::explicit_write, reason = "past the test harness, which swallows what a passing test prints")]
+fn say_skipped() {
+    let text = "SKIPPED: the store's tests on PostgreSQL, since LONGTAKE_TEST_POSTGRES is not set (scripts/services start)";
+    writeln!(std::io::stderr(), "{text}").unwrap();
 }
 
 /// Generous limits: the machine may be busy, and no test is about slowness.

@@ -1,0 +1,111 @@
+//! `longtake keys` and `longtake projects`, also beside a running server.
+
+use longtake::{
+    cli::{self, ConfigFile, KeysCommand, ProjectsCommand},
+    clock::Clock,
+    domain::id::NodeId,
+    intake::key_text::KeyText,
+    store::{Scope, Store},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder with a configuration that keeps everything in it.
+fn place() -> (TempDir, ConfigFile) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("my.toml");
+    std::fs::write(&path, format!("data_dir = {:?}\n", folder.path().join("data"))).unwrap();
+    let file = ConfigFile { config: Some(path) };
+    (folder, file)
+}
+
+fn keys(command: KeysCommand) -> anyhow::Result<String> {
+    let mut out = Vec::new();
+    cli::keys::run(command, &mut out)?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
+fn projects(command: ProjectsCommand) -> anyhow::Result<String> {
+    let mut out = Vec::new();
+    cli::projects::run(command, &mut out)?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
+fn create(file: &ConfigFile, project: Option<&str>, json: bool) -> KeysCommand {
+    KeysCommand::Create { name: "ci".to_owned(), project: project.map(str::to_owned), admin: true, json, file: file.clone() }
+}
+
+#[test]
+fn a_key_is_shown_once_and_never_listed() {
+    let (_folder, file) = place();
+    let made: Value = serde_json::from_str(&keys(create(&file, None, true)).unwrap()).unwrap();
+    let text = made["key"].as_str().unwrap().to_owned();
+    assert!(KeyText::parse(&text).is_some());
+    assert_eq!((&made["scope"], &made["project"]), (&"admin".into(), &"default".into()));
+    for json in [true, false] {
+        let list = keys(KeysCommand::List { json, file: file.clone() }).unwrap();
+        assert!(list.contains(made["id"].as_str().unwrap()) && list.contains(&text[text.len() - 4..]));
+        assert!(!list.contains(&text[3..20]) && !list.contains("hash"), "{list}");
+    }
+    assert_eq!(keys(create(&file, None, false)).unwrap().matches("lt_").count(), 1);
+}
+
+#[test]
+fn keys_are_revoked_and_rotated_by_id() {
+    let (_folder, file) = place();
+    let made: Value = serde_json::from_str(&keys(create(&file, None, true)).unwrap()).unwrap();
+    let id = made["id"].as_str().unwrap().to_owned();
+    let overlap = std::time::Duration::from_secs(60);
+    let rotate = |id: &str| KeysCommand::Rotate { id: id.to_owned(), overlap, json: true, file: file.clone() };
+    let next: Value = serde_json::from_str(&keys(rotate(&id)).unwrap()).unwrap();
+    assert_ne!(next["key"], made["key"]);
+    let list: Value = serde_json::from_str(&keys(KeysCommand::List { json: true, file: file.clone() }).unwrap()).unwrap();
+    let lapses = list.as_array().unwrap().iter().filter(|key| key["expiresAt"].is_string()).count();
+    assert_eq!(lapses, 1, "the old one");
+    let revoke = || keys(KeysCommand::Revoke { id: id.clone(), file: file.clone() }).unwrap();
+    assert!(revoke().contains("is revoked") && revoke().contains("was revoked before"));
+    assert!(keys(rotate(&id)).unwrap_err().to_string().contains("is revoked"));
+    assert!(keys(KeysCommand::Revoke { id: "key_x".to_owned(), file: file.clone() }).is_err());
+    let absent = longtake::domain::id::KeyId::fresh().to_string();
+    assert!(keys(KeysCommand::Revoke { id: absent, file: file.clone() }).unwrap_err().to_string().contains("there is no key"));
+}
+
+#[test]
+fn projects_have_names_of_their_own() {
+    let (_folder, file) = place();
+    let make = |name: &str| projects(ProjectsCommand::Create { name: name.to_owned(), json: false, file: file.clone() });
+    assert!(make("films").unwrap().contains("films"));
+    assert!(make("films").unwrap_err().to_string().contains("already"));
+    assert!(make(" \n").is_err());
+    let list = projects(ProjectsCommand::List { json: false, file: file.clone() }).unwrap();
+    assert!(list.contains("default") && list.contains("films"), "{list}");
+    let made: Value = serde_json::from_str(&keys(create(&file, Some("films"), true)).unwrap()).unwrap();
+    assert_eq!(made["project"], "films");
+    let unknown = keys(create(&file, Some("film"), true)).unwrap_err().to_string();
+    assert!(unknown.contains("there is no project named `film`"), "{unknown}");
+}
+
+#[test]
+fn a_key_made_beside_a_running_server_is_known_to_it() {
+    let (_folder, file) = place();
+    let config = longtake::config::load::load(file.config.as_deref()).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let open = Store::open(&config.store, &config.data_dir, NodeId::fresh(), Clock::System, runtime.handle());
+    let server = runtime.block_on(open).unwrap();
+    let made: Value = serde_json::from_str(&keys(create(&file, None, true)).unwrap()).unwrap();
+    let hash = KeyText::parse(made["key"].as_str().unwrap()).unwrap().hash();
+    let found = runtime.block_on(server.keys().by_hash(&hash)).unwrap().expect("the server sees it");
+    assert_eq!(found.scope, Scope::Admin);
+    runtime.block_on(server.close());
+}
+
+#[test]
+fn the_configuration_in_force_is_printed_without_secrets_or_refused_with_all_problems() {
+    let (folder, file) = place();
+    let mut out = Vec::new();
+    cli::config::check(&file, &mut out).unwrap();
+    assert!(String::from_utf8(out).unwrap().contains("[server]"));
+    std::fs::write(folder.path().join("my.toml"), "[server]\nwrokers = 1\n[stor]\n").unwrap();
+    let problems = cli::config::check(&file, &mut Vec::new()).unwrap_err().to_string();
+    assert!(problems.contains("2 problems") && problems.contains("my.toml:2: unknown key `server.wrokers`"), "{problems}");
+}
