@@ -12,7 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix_web::web;
@@ -145,15 +145,17 @@ impl App {
     /// Stops accepting, finishes or hands back what is in hand within the configured time, and closes the store. What does not finish in
     /// time is found in the rows by the next start.
     pub async fn shutdown(self) {
+        let end = Instant::now() + self.drain;
+        let left_of_it = || end.saturating_duration_since(Instant::now());
         self.draining.store(true, Ordering::SeqCst);
-        self.server.stop(true).await;
-        let left = self.tree.shutdown(self.drain).await;
+        // Actors first: nothing new is begun while the last answers go out.
+        let (left, ()) = tokio::join!(self.tree.shutdown(left_of_it()), self.server.stop(true));
         if !left.is_empty() {
             tracing::warn!(left = left.join(", "), "actors did not end in time");
         }
         let parts = self.parts;
-        let (submits, polls) = (parts.submits.idle(self.drain), parts.polls.idle(self.drain));
-        let (lookups, transfers) = (parts.lookups.idle(self.drain), parts.transfers.idle(self.drain));
+        let (submits, polls) = (parts.submits.idle(left_of_it()), parts.polls.idle(left_of_it()));
+        let (lookups, transfers) = (parts.lookups.idle(left_of_it()), parts.transfers.idle(left_of_it()));
         let (submits, polls, lookups, transfers) = tokio::join!(submits, polls, lookups, transfers);
         if !(submits && polls && lookups && transfers) {
             tracing::warn!(submits, polls, lookups, transfers, "work in hand did not end in time; the next start takes it up");

@@ -138,8 +138,7 @@ CREATE TABLE api_keys (
 /// The same on both. States below 10 are unfinished; 2 is queued; an asset's 0 is pending.
 const INDEXES: &str = "
 CREATE INDEX generations_queued ON generations (provider, priority, id) WHERE state = 2;
-CREATE INDEX generations_due ON generations (provider, not_before) WHERE state = 2;
-CREATE INDEX generations_unfinished ON generations (state, queue_deadline) WHERE state < 10;
+CREATE INDEX generations_unfinished ON generations (queue_deadline, state) WHERE state < 10;
 CREATE INDEX generations_cancel ON generations (id) WHERE cancel_requested_at IS NOT NULL AND state < 10;
 CREATE INDEX generations_of_project ON generations (project_id, id);
 CREATE UNIQUE INDEX attempts_of_generation ON attempts (generation_id, n);

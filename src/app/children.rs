@@ -81,6 +81,7 @@ fn uploader(parts: &Parts) -> ChildSpec {
             reads: parts.store.reads(),
             journal: parts.store.journal(&parts.lifeline),
             registry: Arc::clone(&parts.registry),
+            executor: parts.executor.clone(),
             storage: parts.storage.clone(),
             live: parts.live.clone(),
             clock: parts.clock.clone(),

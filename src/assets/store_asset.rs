@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
+use tracing::Instrument as _;
 use url::Url;
 
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
         attempt::{AttemptEvent, AttemptState},
         error::{ErrorCode, Failure},
         id::AssetId,
+        output::OutputSource,
         record::{Asset, AssetState, Attempt},
         retry::RetryPolicy,
         settle::Ending,
@@ -23,7 +25,11 @@ use crate::{
     },
     net::guard::check_url,
     observe::Live,
-    providers::registry::{Provider, Registry},
+    providers::{
+        adapter::{Context, Polled},
+        executor::Executor,
+        registry::{Provider, Registry},
+    },
     storage::{Storage, key},
     store::{
         Journal, Loaded, Reads, StoreError, Transition,
@@ -41,6 +47,8 @@ pub struct Assets {
     pub journal: Journal,
     /// Providers, for their prefixes and rules.
     pub registry: Arc<Registry>,
+    /// Asks for a fresh address.
+    pub executor: Executor,
     /// The user's storage.
     pub storage: Storage,
     /// Live views.
@@ -75,7 +83,10 @@ impl Assets {
     async fn move_one(&self, asset: Asset) {
         let Ok(Some(loaded)) = self.reads.load(asset.generation).await else { return };
         let Some(attempt) = loaded.attempts.iter().find(|attempt| attempt.id == asset.attempt).cloned() else { return };
-        let settled = self.settle(&asset, &attempt).await;
+        let span = tracing::info_span!(
+            "store", generation.id = %asset.generation, provider = %attempt.provider, request.id = %loaded.generation.request_id
+        );
+        let settled = self.settle(&asset, &attempt).instrument(span).await;
         if let Settled::Lost(failure) = &settled {
             tracing::error!(
                 generation.id = %asset.generation, asset.id = %asset.id, code = failure.code.as_str(), "a paid result is lost"
@@ -88,6 +99,32 @@ impl Assets {
     }
 
     async fn settle(&self, asset: &Asset, attempt: &Attempt) -> Settled {
+        match self.until_settled(asset, attempt).await {
+            Settled::Lost(failure) if failure.code == ErrorCode::OutputExpired => match self.fresh(asset, attempt).await {
+                Some(moved) => self.until_settled(&moved, attempt).await,
+                None => Settled::Lost(failure),
+            },
+            settled @ (Settled::Stored(_) | Settled::Lost(_)) => settled,
+        }
+    }
+
+    /// The same output under another address: a further poll may bring a freshly signed one.
+    async fn fresh(&self, asset: &Asset, attempt: &Attempt) -> Option<Asset> {
+        let provider = self.registry.provider(&attempt.provider)?;
+        let account = provider.account(&attempt.account)?;
+        let handle = attempt.handle.clone()?;
+        let context = Context::of(attempt, &handle);
+        let call = provider.adapter.poll(&context).ok()?;
+        let reply = self.executor.ask(provider, account, &attempt.endpoint, call).await.ok()?;
+        let Polled::Done { outputs, .. } = provider.adapter.read_poll(&context, &reply) else { return None };
+        let output = outputs.into_iter().nth(usize::from(asset.idx.saturating_sub(attempt.first_output)))?;
+        let OutputSource::Url(url) = output.source else { return None };
+        let moved = asset.source_url.as_ref().is_some_and(|old| *old != url);
+        let expires_at = Some(self.clock.now().plus(output.lifetime));
+        moved.then(|| Asset { source_url: Some(url), expires_at, ..asset.clone() })
+    }
+
+    async fn until_settled(&self, asset: &Asset, attempt: &Attempt) -> Settled {
         let policy = self.patience();
         let give_up = give_up_at(asset, attempt, Duration::from_secs(self.config.assets.give_up_s));
         for tries in 1u16.. {

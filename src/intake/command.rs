@@ -15,7 +15,7 @@ use crate::{
     providers::{
         catalogue::{Catalogue, Model},
         registry::Registry,
-        schema::{Asked, FieldError, normalise},
+        schema::{Asked, FieldError, normalise, wrong_for_any_model},
     },
     store::Birth,
 };
@@ -66,7 +66,7 @@ pub fn birth(
         return Err(Refusal::Invalid(errors));
     }
     let model = model(&ask, catalogue, &mut errors).cloned();
-    let request = model.as_ref().and_then(|model| request(model, &mut ask, &mut errors));
+    let request = request(model.as_deref(), &mut ask, &mut errors);
     let (Some(model), Some(request), true) = (model, request, errors.is_empty()) else {
         return Err(Refusal::Invalid(errors));
     };
@@ -91,14 +91,18 @@ fn model<'a>(ask: &Ask, catalogue: &'a Catalogue, errors: &mut Vec<FieldError>) 
     model
 }
 
-fn request(model: &Model, ask: &mut Ask, errors: &mut Vec<FieldError>) -> Option<GenerationRequest> {
+fn request(model: Option<&Model>, ask: &mut Ask, errors: &mut Vec<FieldError>) -> Option<GenerationRequest> {
     let asked = Asked {
         prompt: ask.prompt.as_deref(),
         input_images: std::mem::take(&mut ask.input_images),
         number_of_outputs: ask.number_of_outputs,
         parameters: std::mem::take(&mut ask.parameters),
     };
-    match normalise(model, asked) {
+    let checked = match model {
+        Some(model) => normalise(model, asked),
+        None => Err(wrong_for_any_model(&asked)),
+    };
+    match checked {
         Ok(request) => Some(GenerationRequest { user_id: ask.user_id.take(), metadata: ask.metadata.take(), ..request }),
         Err(found) => {
             for mut error in found {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::{
     domain::{attempt::AttemptState, record::Attempt},
-    polling::poll::{Polling, Shared, context_of},
-    providers::adapter::Cancelled,
+    polling::poll::{Polling, Shared},
+    providers::adapter::{Cancelled, Context},
     store::Loaded,
 };
 
@@ -25,7 +25,7 @@ pub async fn ask(polling: Polling, attempt: Attempt, shared: Arc<Shared>) {
     let Some(provider) = polling.registry.provider(&attempt.provider) else { return };
     let Some(account) = provider.account(&attempt.account) else { return };
     let handle = attempt.handle.clone().unwrap_or_default();
-    let context = context_of(&attempt, &handle);
+    let context = Context::of(&attempt, &handle);
     let Some(call) = provider.adapter.cancel(&context) else {
         let why = format!("{} cannot cancel; what is paid is delivered", attempt.provider);
         polling.live.update(attempt.generation, |view| view.why = Some(why));

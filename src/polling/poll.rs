@@ -2,6 +2,7 @@
 //! poller.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,7 +17,7 @@ use crate::{
         error::{ErrorCode, Failure},
         id::AttemptId,
         output::{Output, OutputSource},
-        record::{Attempt, Handle, Kind},
+        record::{Attempt, Kind, ProviderName},
         time::Timestamp,
     },
     observe::Live,
@@ -69,12 +70,22 @@ pub struct Shared {
     plan: Mutex<Plan>,
     /// A poll came back: the next due instant may be another.
     pub changed: Notify,
+    /// Status words that no table knows, by provider: each is logged once.
+    heard: Mutex<HashSet<(ProviderName, String)>>,
 }
+
+/// Unknown words remembered; past it a provider makes them up, and no further one is logged.
+const WORDS: usize = 256;
 
 impl Shared {
     /// The plan; held for a moment, never over an await.
     pub fn plan(&self) -> MutexGuard<'_, Plan> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn first_heard(&self, provider: &ProviderName, word: &str) -> bool {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.len() < WORDS && heard.insert((Arc::clone(provider), word.to_owned()))
     }
 }
 
@@ -128,7 +139,9 @@ impl Polling {
         }
         match polled {
             Polled::Pending { progress, again_after, unknown_word } => {
-                if let Some(word) = unknown_word {
+                if let Some(word) = unknown_word
+                    && plan.first_heard(&attempt.provider, &word)
+                {
                     tracing::warn!(provider = %attempt.provider, word, "unknown status word; it is taken for pending");
                 }
                 self.live.update(attempt.generation, |view| view.progress = progress.or(view.progress));
@@ -153,7 +166,7 @@ impl Polling {
 
     async fn ask(&self, provider: &Provider, attempt: &Attempt) -> Polled {
         let handle = attempt.handle.clone().unwrap_or_default();
-        let context = context_of(attempt, &handle);
+        let context = Context::of(attempt, &handle);
         let Some(account) = provider.account(&attempt.account) else {
             return Polled::Unclear(crate::providers::fault::unusable("its account is not configured any more"));
         };
@@ -259,18 +272,6 @@ impl Polling {
             self.live.forget(attempt.generation);
         }
         Ok(Next::Remove)
-    }
-}
-
-/// What an adapter is told of an attempt.
-#[must_use]
-pub fn context_of<'a>(attempt: &'a Attempt, handle: &'a Handle) -> Context<'a> {
-    Context {
-        endpoint: &attempt.endpoint,
-        tag: &attempt.tag,
-        handle,
-        kind: attempt.kind,
-        submitted_at: attempt.submitted_at.unwrap_or(attempt.created_at),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     domain::{
         error::ErrorCode,
         money::Micros,
-        record::{Endpoint, Handle, Kind},
+        record::{Attempt, Endpoint, Handle, Kind},
         time::Timestamp,
     },
     providers::schema::InputSpec,
@@ -242,6 +242,20 @@ pub struct Context<'a> {
     pub kind: Kind,
     /// When it was accepted.
     pub submitted_at: Timestamp,
+}
+
+impl<'a> Context<'a> {
+    /// What an attempt says of itself; `handle` is the one it was given, or an empty one.
+    #[must_use]
+    pub fn of(attempt: &'a Attempt, handle: &'a Handle) -> Self {
+        Self {
+            endpoint: &attempt.endpoint,
+            tag: &attempt.tag,
+            handle,
+            kind: attempt.kind,
+            submitted_at: attempt.submitted_at.unwrap_or(attempt.created_at),
+        }
+    }
 }
 
 /// In which forms a provider takes input images.

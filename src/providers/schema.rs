@@ -169,20 +169,39 @@ pub fn normalise(model: &Model, asked: Asked<'_>) -> Result<GenerationRequest, V
     })
 }
 
+/// What is wrong with a request whatever its model, for one that names none that we know: so that one answer says everything.
+#[must_use]
+pub fn wrong_for_any_model(asked: &Asked<'_>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    some_prompt(asked.prompt, &mut errors);
+    images::check_forms(&asked.input_images, &mut errors);
+    outputs(asked.number_of_outputs, None, &mut errors);
+    errors
+}
+
 fn check_prompt(model: &Model, prompt: Option<&str>, errors: &mut Vec<FieldError>) -> String {
-    let at = "#/prompt";
-    let Some(prompt) = prompt.map(str::trim) else {
-        errors.push(FieldError::new(at, "required", "a prompt must be given"));
-        return String::new();
-    };
+    let prompt = some_prompt(prompt, errors);
     let length = prompt.chars().count();
-    if length == 0 {
-        errors.push(FieldError::new(at, "empty", "the prompt must hold at least one character besides white space"));
-    } else if length > model.max_prompt {
+    if length > model.max_prompt {
         let detail = format!("the prompt has {length} characters; {} takes at most {}", model.id, model.max_prompt);
-        errors.push(FieldError::new(at, "too_long", detail));
+        errors.push(FieldError::new(PROMPT, "too_long", detail));
     }
     prompt.to_owned()
+}
+
+const PROMPT: &str = "#/prompt";
+
+/// The prompt, trimmed; there must be one.
+fn some_prompt<'a>(prompt: Option<&'a str>, errors: &mut Vec<FieldError>) -> &'a str {
+    let trimmed = prompt.map(str::trim);
+    match trimmed {
+        None => errors.push(FieldError::new(PROMPT, "required", "a prompt must be given")),
+        Some("") => {
+            errors.push(FieldError::new(PROMPT, "empty", "the prompt must hold at least one character besides white space"));
+        }
+        Some(_) => {}
+    }
+    trimmed.unwrap_or_default()
 }
 
 /// Declared inputs in the model's order, then what is unknown.

@@ -21,6 +21,10 @@ use crate::{
     store::{StoreError, journal::connection::Connection},
 };
 
+/// Page cache of the SQLite writer, in KiB when negative (sqlite.org/pragma.html#pragma_cache_size): the hot rows of 100,000 unfinished
+/// generations with their indexes. The default of 2 MB reads pages back in nearly every commit.
+const WRITER_CACHE: &str = "-65536";
+
 /// How long a command waits for another process's write lock (SQLite).
 const BUSY: Duration = Duration::from_secs(10);
 /// How long opening a connection may take.
@@ -93,7 +97,10 @@ impl Target {
     pub async fn writer(&self) -> Result<Connection, sqlx::Error> {
         match &self.place {
             Place::Sqlite(path) => {
-                let options = self.sqlite(path).pragma("wal_autocheckpoint", self.wal_autocheckpoint.to_string());
+                let options = self
+                    .sqlite(path)
+                    .pragma("wal_autocheckpoint", self.wal_autocheckpoint.to_string())
+                    .pragma("cache_size", WRITER_CACHE);
                 Ok(Connection::Sqlite(SqliteConnection::connect_with(&options).await?))
             }
             Place::Postgres(options) => Ok(Connection::Postgres(self.session(options, self.write_timeout).await?)),

@@ -151,21 +151,6 @@ impl Reads {
         Ok(self.sound(self.bounded(query.all(&self.database)).await?, map::generation))
     }
 
-    /// When the next queued generation of a provider becomes due, of those not due yet.
-    ///
-    /// # Errors
-    /// As every read.
-    pub async fn next_due(&self, provider: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        let query = queued_of(provider)
-            .filter(generations::Column::NotBefore.gt(now.0))
-            .select_only()
-            .column(generations::Column::NotBefore)
-            .order_by_asc(generations::Column::NotBefore)
-            .limit(1)
-            .into_tuple::<i64>();
-        Ok(self.bounded(query.one(&self.database)).await?.map(Timestamp))
-    }
-
     /// Generations whose queue deadline has passed before a first submit, oldest deadline first.
     ///
     /// # Errors

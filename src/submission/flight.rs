@@ -3,6 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tracing::Instrument as _;
+
 use crate::{
     clock::Clock,
     config::Config,
@@ -25,7 +27,7 @@ use crate::{
     },
     storage::{Storage, StorageError, key},
     store::{
-        Evidence, Journal, Loaded, Reads, Store, StoreError,
+        Evidence, EvidenceVerdict, Journal, Loaded, Reads, Store, StoreError,
         change::{Change, Start, commit},
     },
     submission::{
@@ -99,8 +101,11 @@ impl Submission {
     pub async fn fly(self, provider: Arc<Provider>, offer: Offer) {
         let Some(account) = provider.account(&offer.account).cloned() else { return };
         account.budget.occupy(offer.attempt);
+        let span = tracing::info_span!(
+            "submit", generation.id = %offer.generation, provider = %provider.name, request.id = tracing::field::Empty
+        );
         let flight = Flight { submission: self, provider, account, offer };
-        let submitted = match flight.submit().await {
+        let submitted = match flight.submit().instrument(span).await {
             Ok(submitted) => submitted,
             Err(error) => {
                 let id = flight.offer.generation;
@@ -128,6 +133,7 @@ impl Flight {
     async fn submit(&self) -> Result<bool, StoreError> {
         let (path, provider, offer) = (&self.submission, &*self.provider, &self.offer);
         let Some(loaded) = path.reads.load(offer.generation).await? else { return Ok(false) };
+        tracing::Span::current().record("request.id", &*loaded.generation.request_id);
         let Some(slot) = intent::owed_slot(&loaded.generation) else { return Ok(false) };
         let Some(request) = path.reads.request(offer.generation).await? else { return Ok(false) };
         let Some(model) = path.catalogue.model(&loaded.generation.model).cloned() else {
@@ -261,12 +267,22 @@ impl Flight {
             source: "answer",
             at: path.clock.now(),
         };
-        while let Err(error) = path.journal.evidence(evidence.clone()).await {
-            tracing::warn!(attempt.id = %offer.attempt, error = %error, "a provider's id is not recorded yet");
-            if path.clock.now() >= give_up {
-                return;
+        loop {
+            match path.journal.evidence(evidence.clone()).await {
+                Ok(EvidenceVerdict::Recorded | EvidenceVerdict::Known) => return,
+                Ok(EvidenceVerdict::Conflict) => {
+                    let task = &handle.task_id;
+                    tracing::error!(attempt.id = %offer.attempt, task, "another attempt holds this provider task: somebody must look");
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(attempt.id = %offer.attempt, error = %error, "a provider's id is not recorded yet");
+                    if path.clock.now() >= give_up {
+                        return;
+                    }
+                    path.clock.sleep(COMMIT_PAUSE).await;
+                }
             }
-            path.clock.sleep(COMMIT_PAUSE).await;
         }
     }
 

@@ -31,14 +31,27 @@ pub(super) fn check(model: &Model, images: &[String], errors: &mut Vec<FieldErro
     }
 }
 
-fn one(model: &Model, image: &str) -> Result<(), ImageFault> {
-    let form = if image.starts_with("data:") {
+/// Whether each image is one at all, whatever the model takes.
+pub(super) fn check_forms(images: &[String], errors: &mut Vec<FieldError>) {
+    for (index, image) in images.iter().enumerate() {
+        if let Err((code, detail)) = form(image) {
+            errors.push(FieldError::new(format!("#/inputImages/{index}"), code, detail));
+        }
+    }
+}
+
+fn form(image: &str) -> Result<ImageForm, ImageFault> {
+    if image.starts_with("data:") {
         inline(image)?;
-        ImageForm::Data
+        Ok(ImageForm::Data)
     } else {
         remote(image)?;
-        ImageForm::Url
-    };
+        Ok(ImageForm::Url)
+    }
+}
+
+fn one(model: &Model, image: &str) -> Result<(), ImageFault> {
+    let form = form(image)?;
     if model.max_images == 0 || model.image_forms.contains(&form) {
         return Ok(());
     }
