@@ -101,7 +101,7 @@ impl Api {
     /// Runs work on the socket runtime and waits for it. A client that leaves does not stop it: it is cancelled by nobody.
     ///
     /// # Errors
-    /// The work's own; `INTERNAL_ERROR` when it panicked, `SERVICE_UNAVAILABLE` when it takes longer than [`ANSWER_TIME`].
+    /// The work's own; `INTERNAL_ERROR` when it panicked, `SERVICE_UNAVAILABLE` when it takes longer than 30 seconds.
     pub async fn hop<T, E, F>(&self, work: F) -> Result<T, Problem>
     where
         F: Future<Output = Result<T, E>> + Send + 'static,

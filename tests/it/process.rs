@@ -396,3 +396,33 @@ async fn a_provider_that_cannot_be_reached_is_tried_again_and_never_billed_twice
     }
     assert_eq!(bed.ledger().await.len(), 3);
 }
+
+#[actix_web::test]
+async fn a_submit_that_never_arrived_ends_unconfirmed_with_what_the_attempt_met_and_is_not_repeated() {
+    let bed = Bed::with(vec![("LONGTAKE__DISPATCH__RECONCILE_VIDEO_S", "1".to_owned())]);
+    let server = bed.serve();
+    let id = bed.submit(&server, json!({ "modelIdentifier": "kling-2.6", "prompt": "lost [[sim drop=before]]" })).await;
+    let shown = bed.ended(&server, &id).await;
+    assert_eq!((shown["status"].as_str(), shown["error"]["code"].as_str()), (Some("FAILED"), Some("SUBMISSION_UNCONFIRMED")));
+    assert_eq!(shown["error"]["details"]["cause"], "PROVIDER_ERROR", "{shown}");
+    assert_eq!(shown["attempts"].as_array().unwrap().len(), 1);
+    assert!(bed.ledger().await.is_empty());
+}
+
+#[actix_web::test]
+async fn a_provider_without_a_credential_is_off_says_so_and_hurts_nobody() {
+    let bed = Bed::new();
+    let path = bed.folder.path().join("longtake.toml");
+    let kept: Vec<_> =
+        std::fs::read_to_string(&path).unwrap().lines().filter(|line| !line.contains("test-pollo")).map(str::to_owned).collect();
+    std::fs::write(&path, kept.join("\n")).unwrap();
+    let server = bed.serve();
+    let url = format!("{}/api/external/generation", server.url);
+    let body = json!({ "modelIdentifier": "pollo-2.5", "prompt": "a key" });
+    let reply = bed.http.post(url).bearer_auth(&bed.key).json(&body).send().await.unwrap();
+    assert_eq!(reply.status(), 503);
+    let problem: Value = reply.json().await.unwrap();
+    assert!(problem["detail"].as_str().unwrap().contains("pollo"), "{problem}");
+    let id = bed.submit(&server, json!({ "modelIdentifier": "flux-2-pro", "prompt": "another" })).await;
+    assert_eq!(bed.ended(&server, &id).await["status"], "SUCCESS");
+}
