@@ -21,9 +21,9 @@ use crate::{
     store::{StoreError, journal::connection::Connection},
 };
 
-/// Page cache of the SQLite writer, in KiB when negative (sqlite.org/pragma.html#pragma_cache_size): the hot rows of 100,000 unfinished
-/// generations with their indexes. The default of 2 MB reads pages back in nearly every commit.
-const WRITER_CACHE: &str = "-65536";
+/// Page cache of the SQLite writer, in KiB when negative (sqlite.org/pragma.html#pragma_cache_size): the default of 2 MB reads pages
+/// back in nearly every commit, and a commit walks a larger cache for longer.
+const WRITER_CACHE: &str = "-32768";
 
 /// How long a command waits for another process's write lock (SQLite).
 const BUSY: Duration = Duration::from_secs(10);
@@ -100,7 +100,10 @@ impl Target {
                 let options = self
                     .sqlite(path)
                     .pragma("wal_autocheckpoint", self.wal_autocheckpoint.to_string())
-                    .pragma("cache_size", WRITER_CACHE);
+                    .pragma("cache_size", WRITER_CACHE)
+                    // Multi-row statements journal every page they touch, to be able to fail halfway; in memory that is a copy,
+                    // in a temporary file a write.
+                    .pragma("temp_store", "memory");
                 Ok(Connection::Sqlite(SqliteConnection::connect_with(&options).await?))
             }
             Place::Postgres(options) => Ok(Connection::Postgres(self.session(options, self.write_timeout).await?)),
