@@ -5,7 +5,6 @@
 
 pub mod body;
 pub mod client;
-pub mod fetch;
 pub mod gate;
 pub mod guard;
 pub mod ranges;

@@ -51,12 +51,6 @@ impl CappedBody {
         if self.read > self.cap { Err(BodyError::TooLarge(self.cap)) } else { Ok(chunk) }
     }
 
-    /// Bytes read so far.
-    #[must_use]
-    pub const fn bytes_read(&self) -> u64 {
-        self.read
-    }
-
     /// The whole rest in memory.
     ///
     /// # Errors

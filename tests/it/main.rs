@@ -12,7 +12,6 @@ mod executor;
 mod http;
 mod layout;
 mod media_files;
-mod net;
 mod process;
 mod raw_server;
 mod settings;
