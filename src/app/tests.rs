@@ -97,6 +97,20 @@ impl Bed {
         tokio::time::timeout(BOUND, everything).await.expect("every generation ends");
     }
 
+    /// The generation, once it has ended.
+    async fn ended(&self, id: &str) -> Value {
+        let end = async {
+            loop {
+                let shown = self.show(id).await;
+                if !matches!(shown["status"].as_str().unwrap(), "PENDING" | "PROCESSING") {
+                    return shown;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(BOUND, end).await.expect("it ends")
+    }
+
     async fn billed(&self) -> u64 {
         let ledger: Value =
             self.http.get(format!("{}/ledger?outputs=0", self.simulator.url)).send().await.unwrap().json().await.unwrap();
@@ -198,6 +212,24 @@ fn a_thousand_polls_write_nothing() {
         let after = tokio::time::timeout(BOUND, polls(before + 1_000)).await.expect("a thousand polls are made");
         assert!(after - before > 1_000);
         assert_eq!(bed.app.commits(), commits, "polls wrote to the database");
+        bed.close().await;
+    });
+}
+
+#[test]
+fn an_address_that_expired_is_asked_for_anew_once() {
+    let sockets = Arc::new(Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap());
+    actix_rt::System::new().block_on(async {
+        let bed = Bed::new(&sockets).await;
+        for model in ["kling-2.6", "pollo-2.5", "flux-schnell", "flux-2-pro"] {
+            let id = bed.submit(model, "once [[sim resign=1]]").await;
+            let shown = bed.ended(&id).await;
+            assert_eq!(shown["status"], "SUCCESS", "{shown}");
+            assert!(shown["results"][0]["bytes"].as_u64().unwrap() > 0, "{shown}");
+            let id = bed.submit(model, "for ever [[sim resign=9]]").await;
+            let shown = bed.ended(&id).await;
+            assert_eq!((&shown["status"], &shown["error"]["code"]), (&json!("FAILED"), &json!("OUTPUT_EXPIRED")), "{shown}");
+        }
         bed.close().await;
     });
 }

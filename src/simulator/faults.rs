@@ -49,6 +49,8 @@ pub(super) struct Directives {
     pub html: bool,
     /// Seconds an output lives.
     pub expire: Option<u64>,
+    /// First sets of addresses that are gone when they are fetched: each poll after the end signs a new set.
+    pub resign: u32,
     /// First polls that answer 500 or garbage.
     pub pollfail: u32,
     /// Sends no webhook.
@@ -103,6 +105,7 @@ impl Directives {
             "bytes" if value == "html" => self.html = true,
             "bytes" => return Err("only `html` is known".into()),
             "expire" => self.expire = Some(number(value)?),
+            "resign" => self.resign = number(value)?,
             "pollfail" => self.pollfail = number(value)?,
             "nowebhook" => self.nowebhook = flag(value)?,
             "outputs" => self.outputs = Some(number(value)?),
@@ -131,6 +134,7 @@ impl Directives {
         self.expire = self.expire.or(expire);
         self.outputs = self.outputs.or(outputs);
         self.truncate = self.truncate.max(rule.truncate);
+        self.resign = self.resign.max(rule.resign);
         self.pollfail = self.pollfail.max(rule.pollfail);
         self.billed |= rule.billed;
         self.html |= rule.html;

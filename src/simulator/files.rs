@@ -35,7 +35,7 @@ pub(super) async fn serve(request: &HttpRequest, path: &str, sim: &Arc<Sim>) -> 
         return HttpResponse::MethodNotAllowed().finish();
     }
     let Some((task, name)) = locate(path, sim, request.method()) else { return HttpResponse::NotFound().body("not found") };
-    if task.expired(clock::now_ms()) {
+    if task.expired(clock::now_ms()) || task.stale(request.query_string()) {
         return gone(task.provider);
     }
     if task.faults.html {

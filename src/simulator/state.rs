@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Mutex, MutexGuard};
 
-use super::Provider;
 use super::faults::Rules;
 use super::http::Reply;
 use super::journal::{Journal, Line};
@@ -15,6 +14,7 @@ use super::ledger::{Entry, Ledger};
 use super::limits::Limits;
 use super::media::Studio;
 use super::tasks::{End, Phase, Task, Tasks};
+use super::{Provider, clock};
 use crate::config::simulator::SimulatorConfig;
 
 /// What a poll finds.
@@ -91,6 +91,9 @@ impl Sim {
         };
         if let Some(entry) = ledger.entry(task.seq) {
             entry.polls += 1;
+        }
+        if matches!(task.phase(clock::now_ms()), Phase::Ended(_)) {
+            task.signed = task.signed.saturating_add(1);
         }
         if task.faults.pollfail > 0 {
             task.faults.pollfail -= 1;

@@ -272,6 +272,7 @@ impl Sim {
             faults: faults.clone(),
             seq,
             downloads: 0,
+            signed: 0,
         };
         (entry, task)
     }

@@ -75,6 +75,9 @@ pub(super) struct Task {
     /// Downloads begun, for `truncate=1`.
     #[serde(default)]
     pub(super) downloads: u32,
+    /// Polls answered after its end: each signs the outputs' addresses anew (`resign`).
+    #[serde(default)]
+    pub(super) signed: u32,
 }
 
 impl Task {
@@ -94,6 +97,12 @@ impl Task {
         now >= self.ended_ms.saturating_add(self.ttl_ms)
     }
 
+    /// Tells whether an address with this query was signed too early to be good (`resign`).
+    pub(super) fn stale(&self, query: &str) -> bool {
+        let signed = query.strip_prefix("signed=").and_then(|count| count.parse::<u32>().ok()).unwrap_or(0);
+        self.faults.resign > 0 && signed <= self.faults.resign
+    }
+
     /// Progress from 0 to 1.
     pub(super) fn progress(&self, now: u64) -> f64 {
         let whole = self.ended_ms.saturating_sub(self.created_ms).max(1);
@@ -110,7 +119,8 @@ impl Task {
     /// Names the files of its outputs, relative to the simulator's root.
     pub(super) fn file_paths(&self) -> Vec<String> {
         let (provider, id, ext) = (self.provider.name(), &self.id, self.media.extension());
-        (0..self.outputs).map(|index| format!("files/{provider}/{id}-{index}.{ext}")).collect()
+        let signature = if self.faults.resign > 0 { format!("?signed={}", self.signed) } else { String::new() };
+        (0..self.outputs).map(|index| format!("files/{provider}/{id}-{index}.{ext}{signature}")).collect()
     }
 
     fn list(&self) -> ListKey {
