@@ -96,6 +96,13 @@ pub struct ChildContext {
 }
 
 impl ChildContext {
+    /// The first beat, from the handler `started`: a child that never reaches its loop is told from one that was never begun.
+    pub fn started(&self) {
+        #[cfg(test)]
+        self.pulse.sabotage.strike_handler();
+        self.pulse.beat(self.clock.now());
+    }
+
     /// Beats from inside a loop of its own: unlike the interval of [`beats`], it stops when that loop hangs. To be awaited; it returns
     /// at once.
     pub fn beat(&self) -> impl Future<Output = ()> + use<> {

@@ -178,6 +178,11 @@ fn every_generation_ends_right_while_each_actor_panics() {
 }
 
 #[test]
+fn every_generation_ends_right_while_each_actor_panics_in_its_handler_too() {
+    under_load(Act::PanicInHandler);
+}
+
+#[test]
 fn every_generation_ends_right_while_each_actor_hangs() {
     under_load(Act::Hang);
 }

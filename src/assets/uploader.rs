@@ -50,6 +50,7 @@ impl Actor for Uploader {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        self.child.started();
         let rounds = Rounds {
             assets: self.assets.clone(),
             flights: Arc::clone(&self.flights),

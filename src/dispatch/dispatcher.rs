@@ -68,6 +68,7 @@ impl Actor for Dispatcher {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        self.child.started();
         let rounds = Rounds { dispatch: self.dispatch.clone(), child: self.child.clone(), offers: Mutex::default() };
         ctx.spawn(rounds.run().into_actor(self));
     }

@@ -5,8 +5,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 /// What happens at the next beat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Act {
-    /// The actor's future panics.
+    /// The actor's spawned future panics.
     Panic,
+    /// The same, and then the rebuilt actor panics in its handler `started`.
+    PanicInHandler,
     /// The actor's future never goes on.
     Hang,
     /// The actor's thread is blocked until it is released.
@@ -28,6 +30,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     armed: Option<Act>,
+    handler: bool,
     released: bool,
 }
 
@@ -39,7 +42,8 @@ impl Sabotage {
 
     /// Whether it has struck since it was armed.
     pub(crate) fn struck(&self) -> bool {
-        self.state().armed.is_none()
+        let state = self.state();
+        state.armed.is_none() && !state.handler
     }
 
     /// Lets blocked threads go on.
@@ -54,9 +58,19 @@ impl Sabotage {
         match armed {
             None => {}
             Some(Act::Panic) => panic!("sabotage"),
+            Some(Act::PanicInHandler) => {
+                self.state().handler = true;
+                panic!("sabotage, and once more in the handler");
+            }
             Some(Act::Hang) => std::future::pending().await,
             Some(Act::Block) => drop(self.inner.changed.wait_while(self.state(), |state| !state.released)),
         }
+    }
+
+    /// Strikes if it is armed for the handler.
+    pub(crate) fn strike_handler(&self) {
+        let armed = std::mem::take(&mut self.state().handler);
+        assert!(!armed, "sabotage in the handler");
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -47,6 +47,7 @@ impl Actor for Poller {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        self.child.started();
         let rounds = Rounds {
             polling: self.polling.clone(),
             flights: Arc::clone(&self.flights),

@@ -37,6 +37,7 @@ impl Actor for AdapterActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        self.child.started();
         let rounds = rounds(self.provider.clone(), self.submission.clone(), Arc::clone(&self.flights), self.child.clone());
         ctx.spawn(rounds.into_actor(self));
     }
