@@ -27,6 +27,8 @@ pub struct Model {
     pub revoked_at: Option<i64>,
     /// No longer valid from.
     pub expires_at: Option<i64>,
+    /// Micro-dollars that may be promised a UTC day.
+    pub daily_limit: Option<i64>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

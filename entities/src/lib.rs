@@ -7,6 +7,8 @@ pub mod attempts;
 pub mod attempt_payloads;
 pub mod assets;
 pub mod history;
+pub mod ledger;
+pub mod spend_days;
 pub mod events;
 pub mod submit_evidence;
 pub mod provider_tasks;

@@ -15,6 +15,8 @@ pub struct Model {
     pub name: String,
     /// When.
     pub created_at: i64,
+    /// Micro-dollars that may be promised a UTC day.
+    pub daily_limit: Option<i64>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

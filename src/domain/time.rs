@@ -28,6 +28,12 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// The UTC day it lies in, counted from the epoch's; negative before it.
+    #[must_use]
+    pub fn day(self) -> i32 {
+        i32::try_from(self.0.div_euclid(DAY_MS)).unwrap_or(i32::MAX)
+    }
+
     /// RFC 3339 in UTC with milliseconds; the epoch itself for instants no calendar holds.
     #[must_use]
     pub fn rfc3339(self) -> String {
@@ -40,6 +46,9 @@ impl Timestamp {
         DateTime::parse_from_rfc3339(text).ok().map(|at| Self(at.timestamp_millis()))
     }
 }
+
+/// Milliseconds of a UTC day (no leap seconds in Unix time).
+const DAY_MS: i64 = 86_400_000;
 
 /// A span in whole milliseconds, capped at the largest the store can hold.
 #[must_use]

@@ -239,15 +239,22 @@ impl From<&Failure> for FailureView {
 
 /// Money, as decimal text.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 #[schema(as = Cost)]
 pub struct CostView {
     /// As estimated when it was accepted.
     #[schema(value_type = String, example = "0.040000")]
     pub estimated: Micros,
+    /// Promised and not billed yet.
+    #[schema(value_type = String, example = "0.000000")]
+    pub held: Micros,
     /// As far as known: what the provider said, else the estimate of each billed submit.
     #[schema(value_type = String, example = "0.040000")]
     pub charged: Micros,
-    /// Of both amounts.
+    /// Of submits whose outcome nobody could find out: possibly billed.
+    #[schema(value_type = String, example = "0.000000")]
+    pub at_risk: Micros,
+    /// Of all amounts.
     #[schema(example = "USD")]
     pub currency: &'static str,
 }

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{
     domain::{
         attempt::{AttemptState, Outcome},
+        effects,
         error::{ErrorCode, Failure},
         generation::GenerationState,
         id::{AssetId, GenerationId},
-        money::Micros,
         record::{Asset, AssetState, Attempt, Generation, GenerationRequest},
         slots::Slot,
         time::Timestamp,
@@ -248,10 +248,12 @@ fn missing_error(loaded: &Loaded, index: u16) -> FailureView {
 }
 
 fn cost(generation: &Generation, attempts: &[Attempt]) -> CostView {
-    let paid = attempts.iter().filter(|attempt| attempt.charged);
+    let standing = effects::standing(generation, attempts);
     CostView {
         estimated: generation.call_price.times(generation.slots().len()),
-        charged: paid.fold(Micros(0), |sum, attempt| sum.plus(attempt.cost.unwrap_or(attempt.price))),
+        held: standing.held,
+        charged: standing.charged,
+        at_risk: standing.at_risk,
         currency: "USD",
     }
 }

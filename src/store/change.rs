@@ -4,6 +4,7 @@
 use crate::{
     domain::{
         attempt::{self, AttemptEvent},
+        effects::{self, After, Before, Booking},
         error::{ErrorCode, Failure},
         generation::{self, GenerationEvent, GenerationState, Settlement},
         id::GenerationId,
@@ -224,6 +225,18 @@ pub fn after(mut loaded: Loaded, entry: &Transition) -> Loaded {
     loaded
 }
 
+/// What the entry means for the books, from the rows it was decided on. The compare-and-set on each row's version makes these the
+/// rows that it replaces, so the differences add up whatever else is committed in between.
+#[must_use]
+pub fn booking(loaded: &Loaded, entry: &Transition) -> Option<Booking> {
+    let before = Before { generation: &loaded.generation, attempts: &loaded.attempts };
+    let new: Vec<_> = entry.new_attempts.iter().map(|new| &new.attempt).collect();
+    // Whatever moves money moves a state, and that is history.
+    let at = entry.history.last().map_or(loaded.generation.updated_at, |row| row.at);
+    let after = After { generation: entry.generation.as_ref(), changed: &entry.attempts, new, at };
+    Booking::of(&loaded.generation, effects::transition(before, &after))
+}
+
 /// How often a lost entry is decided anew before the caller is told: each loss means that somebody else moved the generation on,
 /// which happens at most a few times for each of its ten outputs.
 const LOSSES: u32 = 32;
@@ -251,7 +264,8 @@ pub async fn commit(
                 None => return Ok(None),
             },
         };
-        let Some(entry) = decide(&loaded) else { return Ok(None) };
+        let Some(mut entry) = decide(&loaded) else { return Ok(None) };
+        entry.booking = booking(&loaded, &entry);
         let kept = entry.clone();
         match journal.transition(entry).await? {
             Verdict::Won => return Ok(Some(after(loaded, &kept))),
@@ -269,3 +283,6 @@ pub enum Start {
     /// With a read.
     Load(GenerationId),
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! What stages hand to the journal, and what it answers. Each entry is judged alone, all or nothing.
 
 use crate::domain::{
+    effects::Booking,
     id::{AttemptId, GenerationId},
     record::{Asset, Attempt, Event, Generation, GenerationRequest, Handle, History},
     time::Timestamp,
@@ -39,6 +40,8 @@ pub struct Transition {
     pub history: Vec<History>,
     /// What clients will be told.
     pub events: Vec<Event>,
+    /// What it means for the books; [`crate::store::change::commit`] fills it in.
+    pub booking: Option<Booking>,
     /// Further condition.
     pub guard: Guard,
 }
@@ -57,6 +60,7 @@ impl Transition {
             new_assets: Vec::new(),
             history: Vec::new(),
             events: Vec::new(),
+            booking: None,
             guard: Guard::None,
         }
     }

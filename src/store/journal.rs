@@ -4,6 +4,7 @@
 pub mod connection;
 pub mod nodes;
 mod births;
+mod books;
 mod cancels;
 mod decide;
 mod evidence;

@@ -169,6 +169,7 @@ impl Keys {
             created_at: Set(key.created_at.0),
             revoked_at: Set(key.revoked_at.map(|at| at.0)),
             expires_at: Set(key.expires_at.map(|at| at.0)),
+            daily_limit: Set(None),
         };
         self.bounded(api_keys::Entity::insert(row).exec_without_returning(&self.database)).await.map(|_| ())
     }
@@ -224,7 +225,12 @@ impl Keys {
 }
 
 fn project_row(name: &str, now: Timestamp) -> projects::ActiveModel {
-    projects::ActiveModel { id: Set(ProjectId::fresh().0), name: Set(name.to_owned()), created_at: Set(now.0) }
+    projects::ActiveModel {
+        id: Set(ProjectId::fresh().0),
+        name: Set(name.to_owned()),
+        created_at: Set(now.0),
+        daily_limit: Set(None),
+    }
 }
 
 fn project(row: projects::Model) -> Project {

@@ -31,6 +31,12 @@ impl Held {
         }
     }
 
+    /// The lowest one that is held.
+    #[must_use]
+    pub fn lowest(&self) -> Option<Shard> {
+        (0..=Shard::MAX).find(|shard| self.has(*shard))
+    }
+
     /// Whether it is held.
     #[must_use]
     pub fn has(&self, shard: Shard) -> bool {

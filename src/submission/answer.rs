@@ -12,7 +12,10 @@ use crate::{
         settle::Ending,
         time::Timestamp,
     },
-    providers::{adapter::Fault, fault},
+    providers::{
+        adapter::{Bills, Fault},
+        fault,
+    },
     store::{
         Loaded, Transition,
         change::{Change, End, Illegal},
@@ -58,6 +61,8 @@ pub struct Around<'a> {
     pub retry: &'a RetryConfig,
     /// The same as rules.
     pub policy: &'a RetryPolicy,
+    /// When the provider bills.
+    pub bills: Bills,
     /// A draw in 0..1.
     pub unit: f64,
     /// Now.
@@ -99,7 +104,7 @@ pub fn decide(loaded: &Loaded, id: AttemptId, learned: &Learned, around: &Around
         Learned::Accepted { handle, cost, reason } => {
             attempt.handle = Some(handle.clone());
             attempt.cost = *cost;
-            attempt.charged = true;
+            attempt.charged = around.bills == Bills::AtAccept;
             attempt.failure = None;
             attempt.submitted_at = Some(attempt.submitted_at.unwrap_or(around.now));
             change.attempt(&mut attempt, AttemptEvent::Accepted, reason)

@@ -19,7 +19,7 @@ use crate::{
     lifeline::Lifeline,
     observe::Live,
     providers::{
-        adapter::{Call, HttpCall, Reply, Submitted, Then},
+        adapter::{Bills, Call, HttpCall, Reply, Submitted, Then},
         catalogue::{Catalogue, Model},
         executor::{Executor, Sent, SubmitLimits, Trust},
         fault,
@@ -237,10 +237,17 @@ impl Flight {
             let pause = refusal.retry_after.unwrap_or(provider.policy.initial_delay);
             self.account.budget.hold_until(path.clock.now().plus(pause));
         }
+        let sent = committed.attempts.iter().find(|attempt| attempt.id == offer.attempt);
+        let bills = sent.map_or(Bills::AtAccept, |attempt| provider.adapter.capabilities(&attempt.endpoint).bills);
         let mut start = Start::Known(Box::new(committed));
         loop {
-            let around =
-                Around { retry: &provider.config.retry, policy: &provider.policy, unit: rand::random(), now: path.clock.now() };
+            let around = Around {
+                retry: &provider.config.retry,
+                policy: &provider.policy,
+                bills,
+                unit: rand::random(),
+                now: path.clock.now(),
+            };
             let decided = |loaded: &Loaded| decide(loaded, offer.attempt, &learned, &around);
             match commit(&path.reads, &path.journal, start, decided).await {
                 Ok(after) => return self.tell(&learned, after),

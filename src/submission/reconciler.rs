@@ -228,8 +228,13 @@ async fn record(submission: &Submission, attempt: &Attempt, handle: &Handle) -> 
 /// Commits what was learned and wakes the stage it belongs to.
 async fn learn(submission: &Submission, attempt: &Attempt, learned: Learned) -> Result<Option<Loaded>, StoreError> {
     let Some(provider) = submission.registry.provider(&attempt.provider).cloned() else { return Ok(None) };
-    let around =
-        Around { retry: &provider.config.retry, policy: &provider.policy, unit: rand::random(), now: submission.clock.now() };
+    let around = Around {
+        retry: &provider.config.retry,
+        policy: &provider.policy,
+        bills: provider.adapter.capabilities(&attempt.endpoint).bills,
+        unit: rand::random(),
+        now: submission.clock.now(),
+    };
     let decided = |loaded: &Loaded| decide(loaded, attempt.id, &learned, &around);
     let after = commit(&submission.reads, &submission.journal, Start::Load(attempt.generation), decided).await?;
     match learned {

@@ -3,6 +3,7 @@
 
 pub mod bed;
 mod births;
+mod books;
 mod evidence;
 mod keys;
 mod lifecycle;

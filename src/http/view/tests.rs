@@ -8,6 +8,7 @@ use super::*;
 use crate::domain::{
     generation::Progress,
     id::{AttemptId, KeyId, ProjectId},
+    money::Micros,
     record::{Endpoint, Handle, Kind},
     slots::Slots,
 };

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{
     Scope,
+    books::{self, Writing},
     connection::Connection,
     lane::{Lane, Written},
     rows::Born,
@@ -26,11 +27,13 @@ impl Lane for Births {
         Some(entry.id)
     }
 
-    async fn write(connection: &mut Connection, _scope: &Scope, entries: &[&Box<Born>]) -> Result<Written<()>, Error> {
+    async fn write(connection: &mut Connection, scope: &Scope, entries: &[&Box<Born>]) -> Result<Written<()>, Error> {
         let rows: Vec<&str> = entries.iter().map(|born| born.row.as_str()).collect();
         let payloads: Vec<&str> = entries.iter().map(|born| born.payload.as_str()).collect();
         write(connection, &INSERT_GENERATIONS, &rows).await?;
         write(connection, &INSERT_PAYLOADS, &payloads).await?;
+        let booked: Vec<_> = entries.iter().map(|born| &born.booked).collect();
+        books::write(connection, &booked, Writing::Births.stripe(&scope.held)).await?;
         Ok(Written { answers: vec![(); entries.len()], rows: rows.len() })
     }
 }

@@ -4,8 +4,12 @@
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::books::Booked;
 use crate::{
-    domain::record::{Event, History},
+    domain::{
+        effects::{self, Booking},
+        record::{Event, History},
+    },
     store::{
         StoreError,
         entry::{Birth, Evidence, Guard, NewAttempt, Transition},
@@ -40,6 +44,8 @@ pub struct Move {
     pub history: Vec<HistoryLine>,
     /// Events.
     pub events: Vec<String>,
+    /// What it writes into the books.
+    pub booked: Booked,
 }
 
 /// A changed row.
@@ -83,6 +89,7 @@ impl Move {
             new_assets: Vec::new(),
             history: Vec::new(),
             events: Vec::new(),
+            booked: Booked::NOTHING,
         }
     }
 
@@ -103,6 +110,7 @@ impl Move {
             new_assets: all(&entry.new_assets, |row| map::json(&map::asset_model(row)?))?,
             history: entry.history.iter().map(history_line).collect(),
             events: all(&entry.events, event)?,
+            booked: Booked::of(entry.generation_id, entry.booking.as_ref())?,
         })
     }
 
@@ -115,6 +123,7 @@ impl Move {
             + self.new_assets.len()
             + self.history.len()
             + self.events.len()
+            + self.booked.rows.len()
     }
 }
 
@@ -176,6 +185,8 @@ pub struct Born {
     pub row: String,
     /// The cold part.
     pub payload: String,
+    /// The hold at the accept.
+    pub booked: Booked,
 }
 
 impl Born {
@@ -183,7 +194,13 @@ impl Born {
     pub fn of(birth: &Birth) -> Result<Self, StoreError> {
         let id = birth.generation.id.0;
         let payload = entities::generation_payloads::Model { generation_id: id, request: map::json(&birth.request)? };
-        Ok(Self { id, row: map::json(&map::generation_model(&birth.generation)?)?, payload: map::json(&payload)? })
+        let hold = Booking::of(&birth.generation, effects::birth(&birth.generation).into_iter().collect());
+        Ok(Self {
+            id,
+            row: map::json(&map::generation_model(&birth.generation)?)?,
+            payload: map::json(&payload)?,
+            booked: Booked::of(birth.generation.id, hold.as_ref())?,
+        })
     }
 }
 

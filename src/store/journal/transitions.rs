@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{
     Scope,
+    books::{self, Writing},
     connection::Connection,
     decide::{GenerationNow, Present, wins},
     lane::{Lane, Written},
@@ -49,6 +50,8 @@ impl Lane for Transitions {
         let won: Vec<bool> = entries.iter().map(|step| step.wins(&present, scope)).collect();
         let winners: Vec<&Move> = entries.iter().zip(&won).filter_map(|(step, won)| step.as_move().filter(|_| *won)).collect();
         apply(connection, &winners, &present).await?;
+        let booked: Vec<_> = winners.iter().map(|entry| &entry.booked).collect();
+        books::write(connection, &booked, Writing::Transitions.stripe(&scope.held)).await?;
         Ok(Written {
             rows: winners.iter().map(|entry| entry.rows()).sum(),
             answers: won.into_iter().map(|won| if won { Verdict::Won } else { Verdict::Lost }).collect(),

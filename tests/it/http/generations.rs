@@ -48,7 +48,12 @@ async fn a_generation_is_accepted_with_its_url_and_all_defaults_visible() {
     assert_eq!((&body["status"], &body["stage"]), (&json!("PENDING"), &json!("queued")));
     assert_eq!((&body["prompt"], &body["numberOfOutputs"]), (&json!("a lighthouse"), &json!(1)));
     assert_eq!(body["parameters"], json!({"size_or_ratio": "1024x1024"}));
-    assert_eq!(body["cost"], json!({"estimated": "0.040000", "charged": "0.000000", "currency": "USD"}));
+    assert_eq!(
+        body["cost"],
+        json!({
+            "estimated": "0.040000", "held": "0.040000", "charged": "0.000000", "atRisk": "0.000000", "currency": "USD"
+        })
+    );
     let shown = app.get(&format!("/api/external/generation/{}", body["id"].as_str().unwrap())).await;
     assert_eq!(shown.status, 200);
     assert_eq!(shown.json(), body, "what is stored is what was answered");
