@@ -22,6 +22,7 @@ pub mod domain;
 pub mod flights;
 pub mod lifeline;
 pub mod observe;
+pub mod sabotage;
 pub mod telemetry;
 pub mod wake;
 // Around it.

@@ -1,10 +1,15 @@
 //! The half of intake that writes: one journal entry, then a wake. The answer to the client comes only after the commit.
 
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
 use crate::{
     domain::{
         id::{GenerationId, ProjectId},
         time::Timestamp,
     },
+    sabotage::Mistake,
     store::{Birth, Journal, Reads, StoreError},
     wake::Wake,
 };
@@ -15,9 +20,23 @@ use crate::{
 /// The store's; then nothing was promised. The journal resolves a lost commit answer itself before it says so.
 pub async fn accept(journal: &Journal, dispatch: &Wake<GenerationId>, birth: Birth) -> Result<(), StoreError> {
     let id = birth.generation.id;
+    if Mistake::AnswerBeforeCommit.made() {
+        commit_later(journal.clone(), birth);
+        return Ok(());
+    }
     journal.birth(birth).await?;
     dispatch.one(id);
     Ok(())
+}
+
+/// The mistake of answering first. The commit is late by what a slow disk takes, so that a kill finds it.
+fn commit_later(journal: Journal, birth: Birth) {
+    Handle::current().spawn(async move {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        if let Err(error) = journal.birth(birth).await {
+            tracing::error!(error = %error, "a birth that was acknowledged is not committed");
+        }
+    });
 }
 
 /// What became of the wish to cancel.

@@ -25,10 +25,11 @@ use crate::{
         fault,
         registry::{Account, Provider, Registry},
     },
+    sabotage::Mistake,
     storage::{Storage, StorageError, key},
     store::{
         Evidence, EvidenceVerdict, Journal, Loaded, Reads, Store, StoreError,
-        change::{Change, Start, commit},
+        change::{Change, Start, after, commit},
     },
     submission::{
         answer::{Around, Learned, decide},
@@ -157,16 +158,29 @@ impl Flight {
             not_after: Duration::from_millis(path.config.dispatch.not_after_ms),
             now: path.clock.now(),
         };
+        let early = self.too_early((&loaded, slot), (&plan, &prepared.endpoint)).await;
         let decided = |loaded: &Loaded| intent::intent(loaded, slot, &plan);
         let Some(committed) = commit(&path.reads, &path.journal, Start::Known(Box::new(loaded)), decided).await? else {
             return Ok(false);
         };
         path.wakes.dispatch.one(offer.generation);
         path.live.update(offer.generation, |view| view.why = Some(format!("being submitted to {}", provider.name)));
-        let sent = self.send(&prepared.endpoint, call, &committed).await;
+        let sent = match early {
+            Some(sent) => sent,
+            None => self.send(&prepared.endpoint, call, &committed).await,
+        };
         let learned = self.learn(&prepared.call(&model), sent).await;
         self.record(committed, learned).await;
         Ok(true)
+    }
+
+    /// The mistake of submitting before the intent is committed; none in a service that is not sabotaged.
+    async fn too_early(&self, (loaded, slot): (&Loaded, u16), (plan, endpoint): (&Plan<'_>, &Endpoint)) -> Option<Sent> {
+        if !Mistake::IntentAfterSubmit.made() {
+            return None;
+        }
+        let pretended = after(loaded.clone(), &intent::intent(loaded, slot, plan)?);
+        Some(self.send(endpoint, plan.call.clone(), &pretended).await)
     }
 
     async fn send(&self, endpoint: &Endpoint, call: HttpCall, committed: &Loaded) -> Sent {
@@ -183,6 +197,7 @@ impl Flight {
     async fn learn(&self, call: &Call<'_>, sent: Sent) -> Learned {
         let reply: Reply = match sent {
             Sent::NeverSent(fault) => return Learned::NeverSent(fault),
+            Sent::Unknown(fault) if Mistake::BlindResubmit.made() => return Learned::NeverSent(fault),
             Sent::Unknown(fault) => return Learned::Unknown(fault),
             Sent::Reply(reply) => reply,
         };

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use source::{SourceFile, read};
 
 /// The ground floor: open to all, imports itself only.
-const GROUND: &[&str] = &["domain", "clock", "wake", "observe", "lifeline", "flights", "config", "telemetry"];
+const GROUND: &[&str] = &["domain", "clock", "wake", "observe", "lifeline", "flights", "config", "telemetry", "sabotage"];
 
 /// Libraries without actors and what each may import beside the ground floor.
 const LIBRARIES: &[(&str, &[&str])] =
@@ -63,6 +63,7 @@ const ORDER: &[&str] = &[
     "flights",
     "lifeline",
     "observe",
+    "sabotage",
     "telemetry",
     "wake",
     "app",

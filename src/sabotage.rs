@@ -1,0 +1,64 @@
+//! Deliberate breaks of the path, so that the proof can be shown to fail (`scripts/chaos --prove`). Debug builds only: in a release
+//! build every question here is answered no at compile time, and the variable is not read.
+//!
+//! It must never do more than one named mistake, each of which somebody could make in a later change.
+
+/// One mistake, chosen by `LONGTAKE_SABOTAGE=<word>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mistake {
+    /// The submit leaves before its intent is committed.
+    IntentAfterSubmit,
+    /// What a provider told us is acknowledged and not kept.
+    EvidenceDropped,
+    /// An unknown outcome is taken for one that never left, and is submitted again.
+    BlindResubmit,
+    /// The client gets its 202 while the commit is still to come.
+    AnswerBeforeCommit,
+}
+
+impl Mistake {
+    /// Whether this process was started to make it.
+    #[must_use]
+    pub fn made(self) -> bool {
+        #[cfg(debug_assertions)]
+        return chosen::chosen() == Some(self);
+        #[cfg(not(debug_assertions))]
+        return false;
+    }
+}
+
+#[cfg(debug_assertions)]
+mod chosen {
+    use std::sync::OnceLock;
+
+    use super::Mistake;
+
+    /// Names the mistake.
+    const VARIABLE: &str = "LONGTAKE_SABOTAGE";
+
+    static CHOSEN: OnceLock<Option<Mistake>> = OnceLock::new();
+
+    pub(super) fn chosen() -> Option<Mistake> {
+        *CHOSEN.get_or_init(|| {
+            let word = std::env::var(VARIABLE).ok()?;
+            let mistake = named(&word);
+            tracing::error!(
+                variable = VARIABLE,
+                word,
+                known = mistake.is_some(),
+                "this process is sabotaged: never use it for work"
+            );
+            mistake
+        })
+    }
+
+    fn named(word: &str) -> Option<Mistake> {
+        match word {
+            "intent-after-submit" => Some(Mistake::IntentAfterSubmit),
+            "evidence-dropped" => Some(Mistake::EvidenceDropped),
+            "blind-resubmit" => Some(Mistake::BlindResubmit),
+            "answer-before-commit" => Some(Mistake::AnswerBeforeCommit),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The proof that nothing accepted is lost and nothing is paid twice: real processes, a fault proxy on every link, and a judge that
+//! sees only what is outside. Started by `scripts/chaos`; see `--help`.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    reason = "a harness, not the product: it prints, and ends where it breaks"
+)]
+
+mod api;
+mod bed;
+mod bucket;
+mod dice;
+mod drive;
+mod fault;
+mod gate;
+mod judge;
+mod message;
+mod postgres;
+mod processes;
+mod prove;
+mod proxy;
+mod report;
+mod run;
+mod schedule;
+mod settings;
+mod strikes;
+mod tcp;
+mod world;
+
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+
+use fault::{Chosen, Fault, Link};
+use postgres::Postgres;
+use run::{Outcome, run};
+use schedule::{Database, Recipe, Schedule};
+
+/// Chaos: faults on every link for a while, then calm, then a verdict. Called bare: some seeds on both databases, in 3 to 4 minutes.
+#[derive(Debug, Parser)]
+#[command(name = "scripts/chaos", after_help = words())]
+struct Args {
+    /// Run this seed alone (on each database); the same seed gives the same schedule of faults.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The first seed, when several are run.
+    #[arg(long, default_value_t = 1)]
+    first: u64,
+    /// Begin no further seed after so many minutes.
+    #[arg(long, default_value_t = 2.5)]
+    minutes: f64,
+    /// Make these faults only: a list of faults, links, or link:fault.
+    #[arg(long, default_value = "")]
+    faults: String,
+    /// `sqlite` or `postgres`; both by default.
+    #[arg(long)]
+    db: Option<String>,
+    /// Seconds of faults in a run.
+    #[arg(long, default_value_t = 15)]
+    storm: u64,
+    /// Generations asked for in a run.
+    #[arg(long, default_value_t = 120)]
+    asks: u64,
+    /// Run the deliberately broken variants instead, and demand that each is caught.
+    #[arg(long)]
+    prove: bool,
+    /// Print the schedule and run nothing.
+    #[arg(long)]
+    plan: bool,
+    /// Keep the folders of all runs, not only of those with violations.
+    #[arg(long)]
+    keep: bool,
+}
+
+fn words() -> String {
+    let links: Vec<&str> = Link::ALL.iter().map(|link| link.word()).collect();
+    let faults: Vec<&str> = Fault::ALL.iter().map(|fault| fault.word()).collect();
+    format!("Links: {}\nFaults: {}", links.join(" "), faults.join(" "))
+}
+
+impl Args {
+    fn databases(&self) -> anyhow::Result<Vec<Database>> {
+        match self.db.as_deref() {
+            None => Ok(vec![Database::Sqlite, Database::Postgres]),
+            Some("sqlite") => Ok(vec![Database::Sqlite]),
+            Some("postgres") => Ok(vec![Database::Postgres]),
+            Some(other) => anyhow::bail!("--db is sqlite or postgres, not {other}"),
+        }
+    }
+
+    fn schedule(&self, seed: u64, database: Database) -> anyhow::Result<Schedule> {
+        let chosen = Chosen::parse(&self.faults)?;
+        Ok(Schedule::of(Recipe { seed, database, chosen, faults_ms: self.storm * 1_000, asks: self.asks, intensity: 1 }))
+    }
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let args = Args::parse();
+    // Err means that another part has installed one: equally good.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let outcome = runtime.block_on(all(&args));
+    // What still waits for a message must not keep the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
+
+async fn all(args: &Args) -> anyhow::Result<ExitCode> {
+    let databases = args.databases()?;
+    if args.plan {
+        for database in databases {
+            print!("{}", args.schedule(args.seed.unwrap_or(args.first), database)?);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let root = std::env::temp_dir().join(format!("longtake-chaos-{}", std::process::id()));
+    if args.prove {
+        let caught = prove::all(&root).await?;
+        return Ok(if caught { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let postgres = if databases.contains(&Database::Postgres) { Some(Arc::new(Postgres::start()?)) } else { None };
+    let (started, limit) = (Instant::now(), Duration::from_secs_f64(args.minutes * 60.0));
+    let mut outcomes = Vec::new();
+    let mut seed = args.seed.unwrap_or(args.first);
+    loop {
+        for database in &databases {
+            let outcome = one(args, (seed, *database), postgres.clone(), &root).await?;
+            outcomes.push(outcome);
+        }
+        seed += 1;
+        if args.seed.is_some() || started.elapsed() >= limit {
+            break;
+        }
+    }
+    println!("\n{}", report::table(&outcomes));
+    let failed = outcomes.iter().any(|outcome| !outcome.violations.is_empty());
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn one(
+    args: &Args,
+    (seed, database): (u64, Database),
+    postgres: Option<Arc<Postgres>>,
+    root: &std::path::Path,
+) -> anyhow::Result<Outcome> {
+    let folder = root.join(format!("{database}-{seed}"));
+    let postgres = postgres.filter(|_| database == Database::Postgres);
+    let outcome = run(args.schedule(seed, database)?, postgres, &folder, None).await?;
+    println!("{}", report::line(&outcome));
+    for violation in &outcome.violations {
+        println!("    {violation}");
+    }
+    if outcome.violations.is_empty() && !args.keep {
+        std::fs::remove_dir_all(&outcome.folder)?;
+    } else {
+        println!("    logs in {}; again with: scripts/chaos --seed {seed} --db {database}", outcome.folder.display());
+    }
+    Ok(outcome)
+}
