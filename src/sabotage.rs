@@ -21,44 +21,34 @@ impl Mistake {
     #[must_use]
     pub fn made(self) -> bool {
         #[cfg(debug_assertions)]
-        return chosen::chosen() == Some(self);
+        return chosen() == Some(self);
         #[cfg(not(debug_assertions))]
         return false;
     }
 }
 
+/// Names the mistake.
 #[cfg(debug_assertions)]
-mod chosen {
-    use std::sync::OnceLock;
+const VARIABLE: &str = "LONGTAKE_SABOTAGE";
 
-    use super::Mistake;
+#[cfg(debug_assertions)]
+fn chosen() -> Option<Mistake> {
+    static CHOSEN: std::sync::OnceLock<Option<Mistake>> = std::sync::OnceLock::new();
+    *CHOSEN.get_or_init(|| {
+        let word = std::env::var(VARIABLE).ok()?;
+        let mistake = named(&word);
+        tracing::error!(variable = VARIABLE, word, known = mistake.is_some(), "this process is sabotaged: never use it for work");
+        mistake
+    })
+}
 
-    /// Names the mistake.
-    const VARIABLE: &str = "LONGTAKE_SABOTAGE";
-
-    static CHOSEN: OnceLock<Option<Mistake>> = OnceLock::new();
-
-    pub(super) fn chosen() -> Option<Mistake> {
-        *CHOSEN.get_or_init(|| {
-            let word = std::env::var(VARIABLE).ok()?;
-            let mistake = named(&word);
-            tracing::error!(
-                variable = VARIABLE,
-                word,
-                known = mistake.is_some(),
-                "this process is sabotaged: never use it for work"
-            );
-            mistake
-        })
-    }
-
-    fn named(word: &str) -> Option<Mistake> {
-        match word {
-            "intent-after-submit" => Some(Mistake::IntentAfterSubmit),
-            "evidence-dropped" => Some(Mistake::EvidenceDropped),
-            "blind-resubmit" => Some(Mistake::BlindResubmit),
-            "answer-before-commit" => Some(Mistake::AnswerBeforeCommit),
-            _ => None,
-        }
+#[cfg(debug_assertions)]
+fn named(word: &str) -> Option<Mistake> {
+    match word {
+        "intent-after-submit" => Some(Mistake::IntentAfterSubmit),
+        "evidence-dropped" => Some(Mistake::EvidenceDropped),
+        "blind-resubmit" => Some(Mistake::BlindResubmit),
+        "answer-before-commit" => Some(Mistake::AnswerBeforeCommit),
+        _ => None,
     }
 }

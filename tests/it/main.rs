@@ -11,6 +11,7 @@ mod catalogue;
 mod executor;
 mod http;
 mod layout;
+mod machines;
 mod media_files;
 mod process;
 mod raw_server;
