@@ -19,6 +19,7 @@ use longtake::{
     domain::{
         generation::{GenerationState, Progress},
         id::{GenerationId, KeyId, NodeId, ProjectId},
+        limits::Limits,
         money::Micros,
         record::{Event, Generation, GenerationRequest, History, Kind},
         slots::{Slot, Slots},
@@ -161,7 +162,7 @@ async fn fill(journal: &Journal, count: usize) -> Outcome<Vec<Generation>> {
         let (journal, part) = (journal.clone(), part.to_vec());
         tasks.spawn(async move {
             for generation in part {
-                journal.birth(Birth { generation, request: request() }).await?;
+                journal.birth(Birth { generation, request: request(), limits: Limits::default() }).await?;
             }
             Outcome::Ok(())
         });

@@ -8,11 +8,14 @@ pub mod out;
 pub mod projects;
 pub mod serve;
 pub mod simulate;
+pub mod spend;
 mod system;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::{domain::money::Micros, store::SpendBy};
 
 /// Runs AI generation jobs that take minutes: nothing accepted is lost, nothing is paid twice, waiting is nearly free.
 #[derive(Debug, Parser)]
@@ -38,6 +41,8 @@ pub enum Command {
     /// Projects, to which keys and generations belong; also while the server runs.
     #[command(subcommand)]
     Projects(ProjectsCommand),
+    /// What was spent, held, given back and is at risk; also while the server runs.
+    Spend(SpendArgs),
     /// Print the OpenAPI document.
     Openapi,
     /// The configuration.
@@ -100,6 +105,9 @@ pub enum KeysCommand {
         /// May use the admin routes too.
         #[arg(long)]
         admin: bool,
+        /// What it may promise a UTC day, in US dollars such as 12.50; no limit when left out.
+        #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
+        daily_limit: Option<Micros>,
         /// Answer as JSON.
         #[arg(long)]
         json: bool,
@@ -120,6 +128,17 @@ pub enum KeysCommand {
     Revoke {
         /// The key's id (`key_…`).
         id: String,
+        /// The file.
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Set what a key may promise a UTC day; servers notice within five seconds.
+    SetLimit {
+        /// The key's id (`key_…`).
+        id: String,
+        /// US dollars such as 12.50, or `none`.
+        #[arg(value_parser = limit)]
+        limit: Limit,
         /// The file.
         #[command(flatten)]
         file: ConfigFile,
@@ -154,6 +173,17 @@ pub enum ProjectsCommand {
         #[command(flatten)]
         file: ConfigFile,
     },
+    /// Set what all keys of a project together may promise a UTC day; servers notice within five seconds.
+    SetLimit {
+        /// Its name.
+        name: String,
+        /// US dollars such as 12.50, or `none`.
+        #[arg(value_parser = limit)]
+        limit: Limit,
+        /// The file.
+        #[command(flatten)]
+        file: ConfigFile,
+    },
     /// List the projects.
     List {
         /// Answer as JSON.
@@ -163,6 +193,35 @@ pub enum ProjectsCommand {
         #[command(flatten)]
         file: ConfigFile,
     },
+}
+
+/// `longtake spend`.
+#[derive(Debug, Args)]
+pub struct SpendArgs {
+    /// First UTC day (of the accept), such as 2026-11-21; 29 days before the last when left out.
+    #[arg(long, value_name = "DAY", value_parser = spend::day)]
+    pub from: Option<i32>,
+    /// Last UTC day; today when left out.
+    #[arg(long, value_name = "DAY", value_parser = spend::day)]
+    pub to: Option<i32>,
+    /// One line for each of these: day, project, key, provider, model, with commas between.
+    #[arg(long, value_name = "WORDS", value_delimiter = ',', value_parser = spend::by, default_value = "day,project,provider,model")]
+    pub by: Vec<SpendBy>,
+    /// Only this project, by name or id.
+    #[arg(long)]
+    pub project: Option<String>,
+    /// Only this provider section.
+    #[arg(long)]
+    pub provider: Option<String>,
+    /// Only this model.
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Answer as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// The file.
+    #[command(flatten)]
+    pub file: ConfigFile,
 }
 
 /// `longtake config …`.
@@ -187,9 +246,22 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Simulate(args) => simulate::run(args),
         Command::Keys(command) => keys::run(command, &mut out::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Projects(command) => projects::run(command, &mut out::stdout()).map(|()| ExitCode::SUCCESS),
+        Command::Spend(args) => spend::run(&args, &mut out::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Openapi => openapi::run(&mut out::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Check { file }) => config::check(&file, &mut out::stdout()).map(|()| ExitCode::SUCCESS),
     }
+}
+
+/// A daily limit on the command line; `none` takes it away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit(pub Option<Micros>);
+
+fn limit(text: &str) -> Result<Limit, String> {
+    if text == "none" { Ok(Limit(None)) } else { dollars(text).map(|amount| Limit(Some(amount))) }
+}
+
+fn dollars(text: &str) -> Result<Micros, String> {
+    Micros::parse(text).ok_or_else(|| "must be US dollars such as 12.50, with at most six places".to_owned())
 }
 
 /// Reads `90s`, `30m`, `24h` or `7d`.

@@ -5,6 +5,7 @@ pub mod effects;
 pub mod error;
 pub mod generation;
 pub mod id;
+pub mod limits;
 pub mod money;
 pub mod output;
 pub mod record;

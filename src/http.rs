@@ -20,6 +20,7 @@ pub mod openapi;
 pub mod problem;
 pub mod routes;
 pub mod server;
+pub mod spend;
 pub mod view;
 
 use std::{

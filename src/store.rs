@@ -27,7 +27,7 @@ pub use entry::*;
 pub use error::StoreError;
 pub use journal::{Journal, JournalCounts};
 pub use keys::{KeyRecord, Keys, Project, Scope};
-pub use reads::{EvidenceRow, HistoryRow, ListFilter, Loaded, Reads, StateCounts};
+pub use reads::{EvidenceRow, HistoryRow, ListFilter, Loaded, Reads, Spend, SpendBy, SpendFilter, SpendRow, StateCounts};
 
 /// The database, opened. Clones share it; with the last one the journals made from it end too.
 #[derive(Debug, Clone)]

@@ -10,7 +10,10 @@ use crate::{
     cli::{ConfigFile, KeysCommand, out},
     clock::Clock,
     config::load,
-    domain::id::{KeyId, ProjectId},
+    domain::{
+        id::{KeyId, ProjectId},
+        money::Micros,
+    },
     intake::keys::{self, Minted},
     store::{KeyRecord, Keys, Scope, Store},
 };
@@ -22,27 +25,41 @@ use crate::{
 pub fn run(command: KeysCommand, out: &mut dyn Write) -> anyhow::Result<()> {
     let clock = Clock::System;
     match command {
-        KeysCommand::Create { name, project, admin, json, file } => {
+        KeysCommand::Create { name, project, admin, daily_limit, json, file } => {
             let scope = if admin { Scope::Admin } else { Scope::Client };
-            let (minted, names) = beside(&file, async |keys| {
-                let minted = keys::create(&keys, &name, project.as_deref(), scope, clock.now()).await?;
+            let (minted, names) = beside(&file, async |store| {
+                let keys = store.keys();
+                let mut minted = keys::create(&keys, &name, project.as_deref(), scope, clock.now()).await?;
+                if daily_limit.is_some() {
+                    keys::limit(&keys, minted.record.id, daily_limit).await?;
+                    minted.record.daily_limit = daily_limit;
+                }
                 Ok((minted, project_names(&keys).await?))
             })?;
             show_once(out, &minted, &names, json)
         }
         KeysCommand::List { json, file } => {
-            let (records, names) = beside(&file, async |keys| Ok((keys.list().await?, project_names(&keys).await?)))?;
+            let (records, names) = beside(&file, async |store| {
+                let keys = store.keys();
+                Ok((keys.list().await?, project_names(&keys).await?))
+            })?;
             list(out, &records, &names, json)
         }
         KeysCommand::Revoke { id, file } => {
             let id = parse(&id)?;
-            let done = beside(&file, async |keys| Ok(keys::revoke(&keys, id, clock.now()).await?))?;
+            let done = beside(&file, async |store| Ok(keys::revoke(&store.keys(), id, clock.now()).await?))?;
             let word = if done { "is revoked; servers refuse it within five seconds" } else { "was revoked before" };
             Ok(writeln!(out, "{id} {word}")?)
         }
+        KeysCommand::SetLimit { id, limit, file } => {
+            let id = parse(&id)?;
+            beside(&file, async |store| Ok(keys::limit(&store.keys(), id, limit.0).await?))?;
+            Ok(writeln!(out, "{id}: {}", limit_text(limit.0))?)
+        }
         KeysCommand::Rotate { id, overlap, json, file } => {
             let id = parse(&id)?;
-            let (minted, names) = beside(&file, async |keys| {
+            let (minted, names) = beside(&file, async |store| {
+                let keys = store.keys();
                 let minted = keys::rotate(&keys, id, overlap, clock.now()).await?;
                 Ok((minted, project_names(&keys).await?))
             })?;
@@ -57,17 +74,22 @@ pub fn run(command: KeysCommand, out: &mut dyn Write) -> anyhow::Result<()> {
 /// A wrong configuration, an unreachable database, or the command's own.
 pub(super) fn beside<T, F: Future<Output = anyhow::Result<T>>>(
     file: &ConfigFile,
-    command: impl FnOnce(Keys) -> F,
+    command: impl FnOnce(Store) -> F,
 ) -> anyhow::Result<T> {
     let config = load::load(file.config.as_deref())?;
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         let opened = Store::open_beside(&config.store, &config.data_dir, Clock::System, runtime.handle()).await;
         let store = opened.context("the database cannot be opened")?;
-        let done = command(store.keys()).await;
+        let done = command(store.clone()).await;
         store.close().await;
         done
     })
+}
+
+/// How a daily limit is told.
+pub(super) fn limit_text(limit: Option<Micros>) -> String {
+    limit.map_or_else(|| "no daily limit".to_owned(), |limit| format!("{} USD a day", limit.decimal()))
 }
 
 fn parse(id: &str) -> anyhow::Result<KeyId> {
@@ -89,6 +111,7 @@ fn described(record: &KeyRecord, names: &HashMap<ProjectId, String>) -> Value {
         "createdAt": record.created_at,
         "revokedAt": record.revoked_at,
         "expiresAt": record.expires_at,
+        "dailyLimit": record.daily_limit,
     })
 }
 

@@ -5,7 +5,11 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{ProjectsCommand, keys::beside, out},
+    cli::{
+        ProjectsCommand,
+        keys::{beside, limit_text},
+        out,
+    },
     intake::keys,
     store::Project,
 };
@@ -17,14 +21,18 @@ use crate::{
 pub fn run(command: ProjectsCommand, out: &mut dyn Write) -> anyhow::Result<()> {
     match command {
         ProjectsCommand::Create { name, json, file } => {
-            let project = beside(&file, async |keys| Ok(keys::create_project(&keys, &name).await?))?;
+            let project = beside(&file, async |store| Ok(keys::create_project(&store.keys(), &name).await?))?;
             if json {
                 return Ok(out::json(out, &described(&project))?);
             }
             Ok(writeln!(out, "{}  {}", project.id, project.name)?)
         }
+        ProjectsCommand::SetLimit { name, limit, file } => {
+            beside(&file, async |store| Ok(keys::limit_project(&store.keys(), &name, limit.0).await?))?;
+            Ok(writeln!(out, "{name}: {}", limit_text(limit.0))?)
+        }
         ProjectsCommand::List { json, file } => {
-            let projects = beside(&file, async |keys| Ok(keys.projects().await?))?;
+            let projects = beside(&file, async |store| Ok(store.keys().projects().await?))?;
             if json {
                 return Ok(out::json(out, &Value::Array(projects.iter().map(described).collect()))?);
             }
@@ -35,5 +43,5 @@ pub fn run(command: ProjectsCommand, out: &mut dyn Write) -> anyhow::Result<()> 
 }
 
 fn described(project: &Project) -> Value {
-    json!({"id": project.id, "name": project.name, "createdAt": project.created_at})
+    json!({"id": project.id, "name": project.name, "createdAt": project.created_at, "dailyLimit": project.daily_limit})
 }

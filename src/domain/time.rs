@@ -34,6 +34,25 @@ impl Timestamp {
         i32::try_from(self.0.div_euclid(DAY_MS)).unwrap_or(i32::MAX)
     }
 
+    /// The beginning of a UTC day, counted from the epoch's.
+    #[must_use]
+    pub fn of_day(day: i32) -> Self {
+        Self(i64::from(day).saturating_mul(DAY_MS))
+    }
+
+    /// Its UTC day, such as `2026-11-21`.
+    #[must_use]
+    pub fn date(self) -> String {
+        DateTime::<Utc>::from_timestamp_millis(self.0).unwrap_or_default().date_naive().to_string()
+    }
+
+    /// Reads a UTC day such as `2026-11-21`; counted from the epoch's.
+    #[must_use]
+    pub fn parse_day(text: &str) -> Option<i32> {
+        let whole = text.len() == "2026-11-21".len();
+        whole.then(|| Self::parse(&format!("{text}T00:00:00Z"))).flatten().map(Self::day)
+    }
+
     /// RFC 3339 in UTC with milliseconds; the epoch itself for instants no calendar holds.
     #[must_use]
     pub fn rfc3339(self) -> String {
@@ -66,5 +85,22 @@ impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         let text = String::deserialize(input)?;
         Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not an RFC 3339 instant"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Timestamp;
+
+    #[test]
+    fn days_are_those_of_utc_and_read_back() {
+        let late = Timestamp::parse("2026-11-21T23:59:59.999Z").unwrap();
+        let next = Timestamp(late.0 + 1);
+        assert_eq!((next.day() - late.day(), late.date().as_str(), next.date().as_str()), (1, "2026-11-21", "2026-11-22"));
+        assert_eq!((Timestamp::parse_day("2026-11-21"), Timestamp::of_day(next.day())), (Some(late.day()), next));
+        assert_eq!((Timestamp(-1).day(), Timestamp(0).day()), (-1, 0));
+        for wrong in ["", "2026-11-31", "2026-11-2", "21.11.2026", "2026-11-21T"] {
+            assert_eq!(Timestamp::parse_day(wrong), None, "{wrong}");
+        }
     }
 }

@@ -19,11 +19,13 @@ use crate::{
     domain::{
         error::ErrorCode,
         id::{KeyId, ProjectId},
+        limits::Limits,
+        money::Micros,
         time::Timestamp,
     },
     http::{Api, problem::Problem},
     intake::key_text::KeyText,
-    store::{KeyRecord, Scope},
+    store::{KeyRecord, Keys, Scope, StoreError},
 };
 
 /// Who may use a route.
@@ -44,7 +46,14 @@ const REMEMBERED: u64 = 10_000;
 
 /// Keys seen lately, by the full hash of their text. Unknown keys are not remembered.
 #[derive(Debug, Clone)]
-pub struct KnownKeys(Cache<[u8; 32], Arc<KeyRecord>>);
+pub struct KnownKeys(Cache<[u8; 32], Arc<Known>>);
+
+/// A key with the limit of its project.
+#[derive(Debug)]
+struct Known {
+    record: KeyRecord,
+    project_limit: Option<Micros>,
+}
 
 impl Default for KnownKeys {
     fn default() -> Self {
@@ -69,6 +78,8 @@ pub struct Caller {
     pub project: ProjectId,
     /// What it may do.
     pub scope: Scope,
+    /// What may be promised a UTC day.
+    pub limits: Limits,
 }
 
 impl FromRequest for Caller {
@@ -115,7 +126,9 @@ async fn identify(request: &ServiceRequest) -> Result<Caller, Problem> {
         return Err(Problem::new(ErrorCode::InternalError, "the service is not wired"));
     };
     let record = find(api, &key).await?.ok_or_else(|| refused("the key is unknown"))?;
-    valid(&record, api.clock.now())
+    valid(&record.record, api.clock.now())?;
+    let KeyRecord { id, project, scope, daily_limit, .. } = record.record;
+    Ok(Caller { key: id, project, scope, limits: Limits { project: record.project_limit, key: daily_limit } })
 }
 
 /// The scheme is case-insensitive (RFC 9110 §11.1).
@@ -124,13 +137,13 @@ fn bearer(value: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim())
 }
 
-async fn find(api: &Api, key: &KeyText) -> Result<Option<Arc<KeyRecord>>, Problem> {
+async fn find(api: &Api, key: &KeyText) -> Result<Option<Arc<Known>>, Problem> {
     let hash = key.hash();
     let record = match api.known_keys.0.get(&hash).await {
         Some(record) => Some(record),
         None => {
             let keys = api.keys.clone();
-            let found = api.hop(async move { keys.by_hash(&hash).await }).await?.map(Arc::new);
+            let found = api.hop(async move { known(&keys, &hash).await }).await?.map(Arc::new);
             if let Some(record) = &found {
                 api.known_keys.0.insert(hash, Arc::clone(record)).await;
             }
@@ -138,17 +151,23 @@ async fn find(api: &Api, key: &KeyText) -> Result<Option<Arc<KeyRecord>>, Proble
         }
     };
     // The lookups compared in their own ways; this one takes the same time whatever differs.
-    Ok(record.filter(|record| bool::from(record.hash.ct_eq(&hash))))
+    Ok(record.filter(|known| bool::from(known.record.hash.ct_eq(&hash))))
 }
 
-fn valid(record: &KeyRecord, now: Timestamp) -> Result<Caller, Problem> {
+async fn known(keys: &Keys, hash: &[u8; 32]) -> Result<Option<Known>, StoreError> {
+    let Some(record) = keys.by_hash(hash).await? else { return Ok(None) };
+    let project = keys.project_by_id(record.project).await?;
+    Ok(Some(Known { record, project_limit: project.and_then(|project| project.daily_limit) }))
+}
+
+fn valid(record: &KeyRecord, now: Timestamp) -> Result<(), Problem> {
     if record.revoked_at.is_some_and(|at| at <= now) {
         return Err(refused("the key is revoked"));
     }
     if record.expires_at.is_some_and(|at| at <= now) {
         return Err(refused("the key has expired"));
     }
-    Ok(Caller { key: record.id, project: record.project, scope: record.scope })
+    Ok(())
 }
 
 fn refused(detail: &str) -> Problem {
@@ -172,6 +191,7 @@ mod tests {
             created_at: Timestamp(0),
             revoked_at,
             expires_at,
+            daily_limit: None,
         }
     }
 

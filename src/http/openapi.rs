@@ -9,7 +9,7 @@ use utoipa::{
     },
 };
 
-use crate::http::{docs, dto, generations, health, metrics, models, problem};
+use crate::http::{docs, dto, generations, health, metrics, models, problem, spend};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,7 +20,8 @@ use crate::http::{docs, dto, generations, health, metrics, models, problem};
     ),
     paths(
         generations::create, generations::list, generations::show, generations::delete, generations::cancel,
-        generations::history, models::list, health::brief, health::detailed, metrics::render, docs::document, docs::to_page,
+        generations::history, models::list, health::brief, health::detailed, metrics::render, spend::spend, spend::ledger,
+        docs::document, docs::to_page,
         docs::page, docs::error_page, media
     ),
     components(schemas(problem::ProblemBody<'static>, dto::FieldErrorBody, dto::FailureDetailsBody)),

@@ -10,11 +10,14 @@ use actix_web::{
     },
 };
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::{
-    domain::error::{ErrorCode, Level, RetryClass},
+    domain::{
+        error::{ErrorCode, Level, RetryClass},
+        limits::OverLimit,
+    },
     http::media::MediaRefusal,
     providers::schema::FieldError,
     store::StoreError,
@@ -222,8 +225,21 @@ impl From<MediaRefusal> for Problem {
     }
 }
 
+impl From<OverLimit> for Problem {
+    fn from(over: OverLimit) -> Self {
+        let scope = if over.target.key.is_some() { "key" } else { "project" };
+        Self::new(ErrorCode::SpendLimitReached, over.to_string()).with_details(json!({
+            "limitOf": scope, "limit": over.limit, "spent": over.spent, "asked": over.asked, "currency": "USD",
+            "resetsAt": over.resets_at(),
+        }))
+    }
+}
+
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        if let StoreError::OverLimit(over) = error {
+            return over.into();
+        }
         tracing::warn!(error = &error as &dyn std::error::Error, "the store failed a request");
         if matches!(error, StoreError::Corrupt { .. }) {
             return Self::new(ErrorCode::InternalError, "a stored row cannot be read");

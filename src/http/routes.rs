@@ -18,6 +18,7 @@ use crate::{
         auth::{self, Access},
         docs, edge, generations, health, media, metrics, models,
         problem::Problem,
+        spend,
     },
     storage::Storage,
 };
@@ -51,6 +52,8 @@ pub const ROUTES: &[Entry] = {
         entry(Method::GET, "/api/external/models", Client, || web::to(models::list)),
         entry(Method::GET, "/api/health", Open, || web::to(health::brief)),
         entry(Method::GET, "/api/health/detailed", Admin, || web::to(health::detailed)),
+        entry(Method::GET, "/api/admin/spend", Admin, || web::to(spend::spend)),
+        entry(Method::GET, "/api/admin/generations/{id}/ledger", Admin, || web::to(spend::ledger)),
         entry(Method::GET, "/api/metrics", Admin, || web::to(metrics::render)),
         entry(Method::GET, "/openapi.json", Open, || web::to(docs::document)),
         entry(Method::GET, "/docs", Open, || web::to(docs::to_page)),

@@ -7,6 +7,7 @@ use crate::{
     domain::{
         generation::{GenerationState, Progress},
         id::{GenerationId, KeyId, ProjectId},
+        limits::Limits,
         record::{Generation, GenerationRequest, Shard},
         slots::Slots,
         time::Timestamp,
@@ -47,6 +48,8 @@ pub struct Standing {
     pub queue_deadline: Duration,
     /// Drawn by the caller among the shards this node holds.
     pub shard: Shard,
+    /// What may be promised a UTC day.
+    pub limits: Limits,
 }
 
 /// Turns a request into the entry that the journal writes. `errors` are those that reading it has found already.
@@ -71,7 +74,8 @@ pub fn birth(
         return Err(Refusal::Invalid(errors));
     };
     available(registry, &model)?;
-    Ok(Birth { generation: generation(&model, &request, standing), request })
+    let limits = standing.limits;
+    Ok(Birth { generation: generation(&model, &request, standing), request, limits })
 }
 
 fn model<'a>(ask: &Ask, catalogue: &'a Catalogue, errors: &mut Vec<FieldError>) -> Option<&'a Arc<Model>> {

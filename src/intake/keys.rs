@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     domain::{
         id::{KeyId, ProjectId},
+        money::Micros,
         time::Timestamp,
     },
     intake::key_text::KeyText,
@@ -59,7 +60,7 @@ pub async fn create(
         None => keys.default_project().await?,
         Some(wanted) => keys.project_by_name(wanted).await?.ok_or_else(|| KeyCommandError::NoProject(wanted.to_owned()))?,
     };
-    mint(keys, name, project.id, scope, now).await
+    mint(keys, name, (project.id, scope, None), now).await
 }
 
 /// Makes a successor of a key; the old one stays valid for `overlap`, so that clients can change over without a gap.
@@ -71,7 +72,7 @@ pub async fn rotate(keys: &Keys, id: KeyId, overlap: Duration, now: Timestamp) -
     if old.revoked_at.is_some() {
         return Err(KeyCommandError::Revoked(id));
     }
-    let minted = mint(keys, old.name, old.project, old.scope, now).await?;
+    let minted = mint(keys, old.name, (old.project, old.scope, old.daily_limit), now).await?;
     let end = now.plus(overlap);
     // A key that ends sooner keeps its end.
     if old.expires_at.is_none_or(|set| set > end) {
@@ -89,6 +90,24 @@ pub async fn revoke(keys: &Keys, id: KeyId, now: Timestamp) -> Result<bool, KeyC
     Ok(keys.revoke(id, now).await?)
 }
 
+/// Sets what a key may promise a UTC day; none takes the limit away. A server notices within its key cache's five seconds.
+///
+/// # Errors
+/// An unknown key, or the store's own.
+pub async fn limit(keys: &Keys, id: KeyId, limit: Option<Micros>) -> Result<(), KeyCommandError> {
+    if keys.limit_key(id, limit).await? { Ok(()) } else { Err(KeyCommandError::NoKey(id)) }
+}
+
+/// Sets what a project may promise a UTC day; none takes the limit away. A server notices within its key cache's five seconds.
+///
+/// # Errors
+/// An unknown project, or the store's own.
+pub async fn limit_project(keys: &Keys, name: &str, limit: Option<Micros>) -> Result<(), KeyCommandError> {
+    let unknown = || KeyCommandError::NoProject(name.to_owned());
+    let project = keys.project_by_name(name).await?.ok_or_else(unknown)?;
+    if keys.limit_project(project.id, limit).await? { Ok(()) } else { Err(unknown()) }
+}
+
 /// Makes a project.
 ///
 /// # Errors
@@ -101,7 +120,12 @@ pub async fn create_project(keys: &Keys, name: &str) -> Result<Project, KeyComma
     Ok(keys.create_project(&name).await?)
 }
 
-async fn mint(keys: &Keys, name: String, project: ProjectId, scope: Scope, now: Timestamp) -> Result<Minted, KeyCommandError> {
+async fn mint(
+    keys: &Keys,
+    name: String,
+    (project, scope, daily_limit): (ProjectId, Scope, Option<Micros>),
+    now: Timestamp,
+) -> Result<Minted, KeyCommandError> {
     let text = KeyText::mint();
     let record = KeyRecord {
         id: KeyId::fresh(),
@@ -113,6 +137,7 @@ async fn mint(keys: &Keys, name: String, project: ProjectId, scope: Scope, now: 
         created_at: now,
         revoked_at: None,
         expires_at: None,
+        daily_limit,
     };
     keys.insert(record.clone()).await?;
     Ok(Minted { record, text })

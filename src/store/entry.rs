@@ -3,6 +3,7 @@
 use crate::domain::{
     effects::Booking,
     id::{AttemptId, GenerationId},
+    limits::Limits,
     record::{Asset, Attempt, Event, Generation, GenerationRequest, Handle, History},
     time::Timestamp,
 };
@@ -14,6 +15,8 @@ pub struct Birth {
     pub generation: Generation,
     /// The cold part.
     pub request: GenerationRequest,
+    /// What may be promised a day.
+    pub limits: Limits,
 }
 
 /// One transition: any number of changed rows of **one generation**, applied together or not at all. Lane `transitions`.

@@ -2,6 +2,8 @@
 
 use std::{error::Error, sync::Arc};
 
+use crate::domain::limits::OverLimit;
+
 /// A source that several callers of one batch may share.
 pub type Source = Arc<dyn Error + Send + Sync>;
 
@@ -38,6 +40,9 @@ pub enum StoreError {
         #[source]
         source: Source,
     },
+    /// A daily limit of spending would be passed.
+    #[error(transparent)]
+    OverLimit(#[from] OverLimit),
     /// Another server runs on this database.
     #[error("another server holds {lock}")]
     Locked {

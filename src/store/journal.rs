@@ -9,6 +9,7 @@ mod cancels;
 mod decide;
 mod evidence;
 mod lane;
+mod limits;
 mod link;
 mod resolve;
 mod rows;
@@ -182,11 +183,11 @@ impl Journal {
     /// Writes a new generation.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when the id exists; otherwise as every call here: `Revoked`, `Busy`, `Timeout`, `Unavailable`,
+    /// [`StoreError::Conflict`] when the id exists; [`StoreError::OverLimit`] when a daily limit would be passed; otherwise as every call here: `Revoked`, `Busy`, `Timeout`, `Unavailable`,
     /// `Closed`.
     pub async fn birth(&self, birth: Birth) -> Result<(), StoreError> {
         let born = Box::new(Born::of(&birth)?);
-        self.hand_in(&self.queues.births, born).await?;
+        self.hand_in(&self.queues.births, born).await??;
         self.tally.births.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::{
     clock::Clock,
     domain::{
         id::{KeyId, ProjectId},
+        money::Micros,
         time::Timestamp,
     },
     store::{StoreError, reads::LONGEST_LIST},
@@ -56,6 +57,8 @@ pub struct Project {
     pub name: String,
     /// When it was made.
     pub created_at: Timestamp,
+    /// What all its keys together may promise a UTC day; none is no limit.
+    pub daily_limit: Option<Micros>,
 }
 
 /// A key as it is kept; its text is shown once and then known only to its user.
@@ -79,6 +82,8 @@ pub struct KeyRecord {
     pub revoked_at: Option<Timestamp>,
     /// No longer valid from.
     pub expires_at: Option<Timestamp>,
+    /// What it may promise a UTC day; none is no limit.
+    pub daily_limit: Option<Micros>,
 }
 
 /// Projects and keys. Clones share the pool.
@@ -169,7 +174,7 @@ impl Keys {
             created_at: Set(key.created_at.0),
             revoked_at: Set(key.revoked_at.map(|at| at.0)),
             expires_at: Set(key.expires_at.map(|at| at.0)),
-            daily_limit: Set(None),
+            daily_limit: Set(key.daily_limit.map(|limit| limit.0)),
         };
         self.bounded(api_keys::Entity::insert(row).exec_without_returning(&self.database)).await.map(|_| ())
     }
@@ -189,6 +194,36 @@ impl Keys {
     /// `Timeout`, `Unavailable`, `Corrupt`.
     pub async fn by_id(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
         self.bounded(api_keys::Entity::find_by_id(id.0).one(&self.database)).await?.map(key).transpose()
+    }
+
+    /// The project with this id.
+    ///
+    /// # Errors
+    /// `Timeout`, `Unavailable`.
+    pub async fn project_by_id(&self, id: ProjectId) -> Result<Option<Project>, StoreError> {
+        Ok(self.bounded(projects::Entity::find_by_id(id.0).one(&self.database)).await?.map(project))
+    }
+
+    /// Sets what a project may promise a UTC day; none takes the limit away. False when there is no such project.
+    ///
+    /// # Errors
+    /// `Timeout`, `Unavailable`.
+    pub async fn limit_project(&self, id: ProjectId, limit: Option<Micros>) -> Result<bool, StoreError> {
+        let update = projects::Entity::update_many()
+            .col_expr(projects::Column::DailyLimit, Expr::value(limit.map(|limit| limit.0)))
+            .filter(projects::Column::Id.eq(id.0));
+        Ok(self.bounded(update.exec(&self.database)).await?.rows_affected > 0)
+    }
+
+    /// Sets what a key may promise a UTC day; none takes the limit away. False when there is no such key.
+    ///
+    /// # Errors
+    /// `Timeout`, `Unavailable`.
+    pub async fn limit_key(&self, id: KeyId, limit: Option<Micros>) -> Result<bool, StoreError> {
+        let update = api_keys::Entity::update_many()
+            .col_expr(api_keys::Column::DailyLimit, Expr::value(limit.map(|limit| limit.0)))
+            .filter(api_keys::Column::Id.eq(id.0));
+        Ok(self.bounded(update.exec(&self.database)).await?.rows_affected > 0)
     }
 
     /// All keys by age, at most 1,000.
@@ -234,7 +269,12 @@ fn project_row(name: &str, now: Timestamp) -> projects::ActiveModel {
 }
 
 fn project(row: projects::Model) -> Project {
-    Project { id: ProjectId(row.id), name: row.name, created_at: Timestamp(row.created_at) }
+    Project {
+        id: ProjectId(row.id),
+        name: row.name,
+        created_at: Timestamp(row.created_at),
+        daily_limit: row.daily_limit.map(Micros),
+    }
 }
 
 fn key(row: api_keys::Model) -> Result<KeyRecord, StoreError> {
@@ -249,5 +289,6 @@ fn key(row: api_keys::Model) -> Result<KeyRecord, StoreError> {
         created_at: Timestamp(row.created_at),
         revoked_at: row.revoked_at.map(Timestamp),
         expires_at: row.expires_at.map(Timestamp),
+        daily_limit: row.daily_limit.map(Micros),
     })
 }

@@ -4,6 +4,7 @@
 
 mod list;
 mod rows;
+mod spend;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -17,6 +18,7 @@ use uuid::Uuid;
 
 pub use list::ListFilter;
 pub use rows::{EvidenceRow, HistoryRow, Loaded, StateCounts};
+pub use spend::{Spend, SpendBy, SpendFilter, SpendRow};
 
 use rows::{StateCount, assemble, counted, evidence_row, grouped, history_row, parse};
 

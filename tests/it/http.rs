@@ -10,4 +10,5 @@ mod documents;
 mod generations;
 mod hostile;
 mod logs;
+mod spend;
 mod wire;

@@ -1,5 +1,7 @@
 //! The real binary, killed and started again: what was accepted ends, and nothing is submitted twice.
 
+mod books;
+
 use std::{
     io::{BufRead as _, BufReader},
     process::{Child, Command, Stdio},

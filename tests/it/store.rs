@@ -7,6 +7,7 @@ mod books;
 mod evidence;
 mod keys;
 mod lifecycle;
+mod limits;
 mod lists;
 mod transitions;
 mod wire;

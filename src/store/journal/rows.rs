@@ -8,6 +8,7 @@ use super::books::Booked;
 use crate::{
     domain::{
         effects::{self, Booking},
+        limits::Promise,
         record::{Event, History},
     },
     store::{
@@ -187,6 +188,8 @@ pub struct Born {
     pub payload: String,
     /// The hold at the accept.
     pub booked: Booked,
+    /// The same, to be judged by its limits.
+    pub promise: Promise,
 }
 
 impl Born {
@@ -195,8 +198,16 @@ impl Born {
         let id = birth.generation.id.0;
         let payload = entities::generation_payloads::Model { generation_id: id, request: map::json(&birth.request)? };
         let hold = Booking::of(&birth.generation, effects::birth(&birth.generation).into_iter().collect());
+        let promise = Promise {
+            day: birth.generation.created_at.day(),
+            project: birth.generation.project,
+            key: birth.generation.key,
+            amount: effects::of_generation(&birth.generation).total(),
+            limits: birth.limits,
+        };
         Ok(Self {
             id,
+            promise,
             row: map::json(&map::generation_model(&birth.generation)?)?,
             payload: map::json(&payload)?,
             booked: Booked::of(birth.generation.id, hold.as_ref())?,

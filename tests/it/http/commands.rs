@@ -1,9 +1,10 @@
 //! `longtake keys` and `longtake projects`, also beside a running server.
 
+use clap::Parser as _;
 use longtake::{
-    cli::{self, ConfigFile, KeysCommand, ProjectsCommand},
+    cli::{self, Cli, ConfigFile, KeysCommand, Limit, ProjectsCommand},
     clock::Clock,
-    domain::id::NodeId,
+    domain::{id::NodeId, money::Micros},
     intake::key_text::KeyText,
     store::{Scope, Store},
 };
@@ -32,7 +33,14 @@ fn projects(command: ProjectsCommand) -> anyhow::Result<String> {
 }
 
 fn create(file: &ConfigFile, project: Option<&str>, json: bool) -> KeysCommand {
-    KeysCommand::Create { name: "ci".to_owned(), project: project.map(str::to_owned), admin: true, json, file: file.clone() }
+    KeysCommand::Create {
+        name: "ci".to_owned(),
+        project: project.map(str::to_owned),
+        admin: true,
+        daily_limit: None,
+        json,
+        file: file.clone(),
+    }
 }
 
 #[test]
@@ -108,4 +116,38 @@ fn the_configuration_in_force_is_printed_without_secrets_or_refused_with_all_pro
     std::fs::write(folder.path().join("my.toml"), "[server]\nwrokers = 1\n[stor]\n").unwrap();
     let problems = cli::config::check(&file, &mut Vec::new()).unwrap_err().to_string();
     assert!(problems.contains("2 problems") && problems.contains("my.toml:2: unknown key `server.wrokers`"), "{problems}");
+}
+
+#[test]
+fn limits_are_set_shown_and_taken_away_and_spending_is_reported() {
+    let (_folder, file) = place();
+    let made: Value = serde_json::from_str(&keys(create(&file, None, true)).unwrap()).unwrap();
+    let id = made["id"].as_str().unwrap().to_owned();
+    let limit = |limit| KeysCommand::SetLimit { id: id.clone(), limit, file: file.clone() };
+    assert!(keys(limit(Limit(Some(Micros(12_500_000))))).unwrap().contains("12.500000 USD a day"));
+    let list: Value = serde_json::from_str(&keys(KeysCommand::List { json: true, file: file.clone() }).unwrap()).unwrap();
+    assert_eq!(list[0]["dailyLimit"], "12.500000");
+    assert!(keys(limit(Limit(None))).unwrap().contains("no daily limit"));
+    let project =
+        |name: &str| ProjectsCommand::SetLimit { name: name.to_owned(), limit: Limit(Some(Micros(1))), file: file.clone() };
+    projects(project("default")).unwrap();
+    let list: Value = serde_json::from_str(&projects(ProjectsCommand::List { json: true, file: file.clone() }).unwrap()).unwrap();
+    assert_eq!(list[0]["dailyLimit"], "0.000001");
+    assert!(projects(project("nobody")).is_err());
+    let spend = |words: &[&str]| {
+        let config = file.config.clone().unwrap();
+        let words = ["longtake", "spend", "--config", config.to_str().unwrap()].into_iter().chain(words.iter().copied());
+        let cli::Command::Spend(args) = Cli::try_parse_from(words).unwrap().command else { panic!("another command") };
+        let mut out = Vec::new();
+        cli::spend::run(&args, &mut out).map(|()| String::from_utf8(out).unwrap())
+    };
+    let report: Value = serde_json::from_str(&spend(&["--json", "--from", "2026-11-01", "--to", "2026-11-21"]).unwrap()).unwrap();
+    assert_eq!(
+        (&report["from"], &report["data"], &report["total"]["held"]),
+        (&"2026-11-01".into(), &Value::Array(vec![]), &"0.000000".into())
+    );
+    assert!(spend(&["--by", "day,provider"]).unwrap().contains("total"));
+    assert!(spend(&["--from", "2026-11-21", "--to", "2026-11-01"]).is_err());
+    assert!(spend(&["--project", "nobody"]).is_err());
+    assert!(Cli::try_parse_from(["longtake", "spend", "--by", "colour"]).is_err());
 }

@@ -14,6 +14,7 @@ use longtake::{
         attempt::AttemptState,
         generation::{GenerationState, Progress},
         id::{AssetId, AttemptId, GenerationId, KeyId, NodeId, ProjectId},
+        limits::Limits,
         money::Micros,
         record::{Asset, AssetState, Attempt, Endpoint, Event, Generation, GenerationRequest, Handle, History, Kind},
         slots::{Slot, Slots},
@@ -188,7 +189,7 @@ pub fn request() -> GenerationRequest {
 }
 
 pub fn birth(generation: &Generation) -> Birth {
-    Birth { generation: generation.clone(), request: request() }
+    Birth { generation: generation.clone(), request: request(), limits: Limits::default() }
 }
 
 /// Writes a generation and answers it.

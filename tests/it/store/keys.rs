@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use longtake::{
-    domain::id::KeyId,
+    domain::{id::KeyId, money::Micros},
     store::{KeyRecord, Project, Scope, StoreError},
 };
 
@@ -45,6 +45,7 @@ async fn keys_are_found_by_their_hash_and_revoked_once(bed: &Bed) {
         created_at: NOW,
         revoked_at: None,
         expires_at: None,
+        daily_limit: (byte == 1).then_some(Micros(5_000_000)),
     };
     let (mut one, two) = (record("one", 1, Scope::Client), record("two", 2, Scope::Admin));
     keys.insert(one.clone()).await.unwrap();
@@ -56,6 +57,8 @@ async fn keys_are_found_by_their_hash_and_revoked_once(bed: &Bed) {
     assert!(!keys.revoke(one.id, NOW.plus(Duration::from_secs(1))).await.unwrap());
     assert!(keys.set_expiry(one.id, NOW.plus(Duration::from_secs(60))).await.unwrap());
     assert!(!keys.set_expiry(KeyId::fresh(), NOW).await.unwrap());
+    assert!(keys.limit_key(one.id, None).await.unwrap() && !keys.limit_key(KeyId::fresh(), None).await.unwrap());
+    one.daily_limit = None;
     one.revoked_at = Some(NOW);
     one.expires_at = Some(NOW.plus(Duration::from_secs(60)));
     assert_eq!(keys.by_id(one.id).await.unwrap(), Some(one.clone()));
