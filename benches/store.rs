@@ -23,6 +23,7 @@ use longtake::{
         money::Micros,
         record::{Event, Generation, GenerationRequest, History, Kind},
         slots::{Slot, Slots},
+        unconfirmed::OnUnconfirmed,
     },
     lifeline::Lifeline,
     store::{Birth, Journal, Store, Transition, Verdict},
@@ -311,6 +312,7 @@ fn generation() -> Generation {
         cancel_requested_at: None,
         failure: None,
         request_id: Arc::from("0123456789abcdef"),
+        on_unconfirmed: OnUnconfirmed::Fail,
     }
 }
 

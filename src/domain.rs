@@ -14,3 +14,4 @@ pub mod schedule;
 pub mod settle;
 pub mod slots;
 pub mod time;
+pub mod unconfirmed;

@@ -4,5 +4,8 @@ pub mod adapter_actor;
 pub mod answer;
 pub mod flight;
 pub mod intent;
+pub mod late;
+pub mod lookup;
 pub mod reconcile;
 pub mod reconciler;
+pub mod rivals;

@@ -63,6 +63,8 @@ pub struct Model {
     pub charged: bool,
     /// JSON.
     pub failure: Option<String>,
+    /// An operator declared it lost.
+    pub lost_at: Option<i64>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

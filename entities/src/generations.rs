@@ -57,6 +57,8 @@ pub struct Model {
     pub failure: Option<String>,
     /// Follows the request through logs.
     pub request_id: String,
+    /// `OnUnconfirmed::number`.
+    pub on_unconfirmed: i16,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -16,3 +16,4 @@ pub mod nodes;
 pub mod shards;
 pub mod projects;
 pub mod api_keys;
+pub mod operator_decisions;

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::{config::storage::redacted, domain::retry::RetryPolicy};
+use crate::{
+    config::storage::redacted,
+    domain::{retry::RetryPolicy, unconfirmed::OnUnconfirmed},
+};
 
 /// `[providers.<name>]`. Environment: `LONGTAKE__PROVIDERS__<NAME>__<KEY>`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,6 +46,8 @@ pub struct ProviderConfig {
     pub poll_timeout_ms: u64,
     /// Retries.
     pub retry: RetryConfig,
+    /// What follows when nobody could say whether it accepted a submit. Default: `[dispatch] on_unconfirmed`.
+    pub on_unconfirmed: Option<OnUnconfirmed>,
     /// Submits a minute and account; 0 means no limit. Default 60.
     pub requests_per_minute: u32,
     /// Polls and lookups a minute and account; 0 means no limit. Default 3,000.
@@ -79,6 +84,7 @@ impl Default for ProviderConfig {
             submit_timeout_ms: 30_000,
             poll_timeout_ms: 15_000,
             retry: RetryConfig::default(),
+            on_unconfirmed: None,
             requests_per_minute: 60,
             polls_per_minute: 3_000,
             concurrency: 20,

@@ -35,7 +35,7 @@ pub enum AttemptState {
     Running,
     /// Finished at the provider, its assets on their way. The uploader moves it on; a crash resumes it.
     Storing,
-    /// Over. Late evidence may bring a given-up one back.
+    /// Over. Late evidence may bring one back that was given up or timed out.
     Ended(Outcome),
 }
 
@@ -134,11 +134,13 @@ pub enum AttemptEvent {
     Stored,
     /// The reconciler's deadline passed without a word of it.
     GivenUp,
+    /// An operator declared that the provider never had it.
+    Lost,
 }
 
 impl AttemptEvent {
     /// Every event.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Accepted,
         Self::Finished,
         Self::OutcomeUnknown,
@@ -151,6 +153,7 @@ impl AttemptEvent {
         Self::OutputsExpired,
         Self::Stored,
         Self::GivenUp,
+        Self::Lost,
     ];
 }
 
@@ -178,7 +181,8 @@ pub fn apply(from: AttemptState, event: AttemptEvent) -> Result<AttemptState, Il
             E::OutcomeUnknown => Some(S::Unconfirmed),
             E::Refused => Some(S::Ended(Outcome::Refused)),
             E::NeverSent => Some(S::Ended(Outcome::NeverSent)),
-            E::Resend | E::Failed | E::Cancelled | E::TimedOut | E::OutputsExpired | E::Stored | E::GivenUp => None,
+            E::Resend | E::Failed | E::Cancelled | E::TimedOut | E::OutputsExpired | E::Stored => None,
+            E::GivenUp | E::Lost => None,
         },
         S::Unconfirmed => match event {
             E::Accepted => Some(S::Running),
@@ -186,7 +190,7 @@ pub fn apply(from: AttemptState, event: AttemptEvent) -> Result<AttemptState, Il
             E::Resend => Some(S::Submitting),
             E::Refused => Some(S::Ended(Outcome::Refused)),
             E::NeverSent => Some(S::Ended(Outcome::NeverSent)),
-            E::GivenUp => Some(S::Ended(Outcome::GivenUp)),
+            E::GivenUp | E::Lost => Some(S::Ended(Outcome::GivenUp)),
             E::OutcomeUnknown | E::Failed | E::Cancelled | E::TimedOut | E::OutputsExpired | E::Stored => None,
         },
         S::Running => match event {
@@ -195,18 +199,20 @@ pub fn apply(from: AttemptState, event: AttemptEvent) -> Result<AttemptState, Il
             E::Cancelled => Some(S::Ended(Outcome::Cancelled)),
             E::TimedOut => Some(S::Ended(Outcome::TimedOut)),
             E::OutputsExpired => Some(S::Ended(Outcome::Expired)),
-            E::Accepted | E::OutcomeUnknown | E::Resend | E::Refused | E::NeverSent | E::Stored | E::GivenUp => None,
+            E::Accepted | E::OutcomeUnknown | E::Resend | E::Refused | E::NeverSent | E::Stored => None,
+            E::GivenUp | E::Lost => None,
         },
         S::Storing => match event {
             E::Stored => Some(S::Ended(Outcome::Delivered)),
             E::OutputsExpired => Some(S::Ended(Outcome::Expired)),
             E::Failed => Some(S::Ended(Outcome::Failed)),
             E::Accepted | E::Finished | E::OutcomeUnknown | E::Resend | E::Refused | E::NeverSent => None,
-            E::Cancelled | E::TimedOut | E::GivenUp => None,
+            E::Cancelled | E::TimedOut | E::GivenUp | E::Lost => None,
         },
         S::Ended(outcome) => match (outcome, event) {
             // Late evidence: the provider has it after all. The generation's status stays, its result shows as late.
-            (Outcome::GivenUp, E::Accepted) => Some(S::Running),
+            (Outcome::GivenUp | Outcome::TimedOut, E::Accepted) => Some(S::Running),
+            (Outcome::GivenUp, E::Lost) => Some(from),
             (
                 Outcome::GivenUp
                 | Outcome::Delivered
@@ -227,7 +233,8 @@ pub fn apply(from: AttemptState, event: AttemptEvent) -> Result<AttemptState, Il
                 | E::TimedOut
                 | E::OutputsExpired
                 | E::Stored
-                | E::GivenUp,
+                | E::GivenUp
+                | E::Lost,
             ) => None,
         },
     };

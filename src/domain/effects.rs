@@ -159,6 +159,8 @@ pub fn of_attempt(row: &Attempt) -> Position {
         AttemptState::Submitting | AttemptState::Running | AttemptState::Storing => Position::held(row.price),
         AttemptState::Unconfirmed => at_risk(row),
         AttemptState::Ended(outcome) => match outcome {
+            // An operator says that the provider never had it.
+            Outcome::GivenUp if row.lost_at.is_some() => Position::ZERO,
             // Nobody knows what became of it: a provider that bills at completion may still bill.
             Outcome::GivenUp | Outcome::TimedOut | Outcome::Expired => at_risk(row),
             Outcome::Delivered | Outcome::Refused | Outcome::NeverSent | Outcome::Failed | Outcome::Cancelled => Position::ZERO,

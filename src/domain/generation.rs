@@ -134,6 +134,11 @@ pub enum GenerationEvent {
         /// What follows.
         settlement: Settlement,
     },
+    /// An attempt of this slot that had ended turns out to be alive before another was submitted: the slot waits for it again.
+    Reclaimed {
+        /// The slot.
+        slot: u16,
+    },
     /// Nothing further is submitted: a deadline, a failed dependency, a budget, a provider that is gone.
     Drop,
     /// Nothing further is submitted because the client asked so.
@@ -171,6 +176,10 @@ pub fn apply(now: &Progress, event: &GenerationEvent, at: Timestamp) -> Result<P
         },
         GenerationEvent::AttemptEnded { slot, settlement } => match now.state {
             S::Queued | S::Active if now.slots.at(*slot) == Some(Slot::Open) => Ok(ended(now, *slot, settlement, at)),
+            S::Waiting | S::Preparing | S::Queued | S::Active | S::Completed | S::Failed | S::Cancelled => illegal,
+        },
+        GenerationEvent::Reclaimed { slot } => match now.state {
+            S::Queued if now.slots.at(*slot) == Some(Slot::Owed) => Ok(settled(now, now.slots.with(*slot, Slot::Open))),
             S::Waiting | S::Preparing | S::Queued | S::Active | S::Completed | S::Failed | S::Cancelled => illegal,
         },
         GenerationEvent::Drop => dropped(now, Slot::Failed),

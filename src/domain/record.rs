@@ -13,6 +13,7 @@ use crate::domain::{
     money::Micros,
     slots::Slots,
     time::Timestamp,
+    unconfirmed::OnUnconfirmed,
 };
 
 /// The name of a provider section of the configuration, such as `kling` or `my-relay`.
@@ -87,6 +88,8 @@ pub struct Generation {
     pub failure: Option<Failure>,
     /// Random text that follows the request through logs.
     pub request_id: Arc<str>,
+    /// What follows when nobody can say whether the provider accepted a submit.
+    pub on_unconfirmed: OnUnconfirmed,
 }
 
 impl Generation {
@@ -206,6 +209,8 @@ pub struct Attempt {
     pub charged: bool,
     /// Its error.
     pub failure: Option<Failure>,
+    /// When an operator declared it lost: the provider has no such task, its money is at risk no longer.
+    pub lost_at: Option<Timestamp>,
 }
 
 /// Where an asset stands.

@@ -24,6 +24,9 @@ pub enum Ending {
     },
     /// An end that may have been paid, or that would repeat itself.
     Final,
+    /// Nobody could say whether it was paid, and the client asked for another submit in that case. Consumes no try: these have a
+    /// count of their own.
+    Resubmit,
     /// The provider cancelled it for us.
     Cancelled,
 }
@@ -50,6 +53,9 @@ pub fn settle(ending: Ending, standing: &Standing<'_>) -> Settlement {
         Ending::Delivered => return Settlement::Delivered,
         Ending::Cancelled => return Settlement::Cancelled,
         Ending::Final => return Settlement::Failed,
+        // What may have been paid does not end as cancelled.
+        Ending::Resubmit if standing.cancel_requested => return Settlement::Failed,
+        Ending::Resubmit => (None, false),
         Ending::NeverSent => (None, true),
         Ending::Throttled { asked } => (asked, false),
         Ending::Unbilled { asked } => (asked, true),
@@ -102,6 +108,7 @@ mod tests {
     #[test]
     fn what_may_have_been_paid_is_never_submitted_again() {
         assert_eq!(after(Ending::Final, 0, false), Settlement::Failed);
+        assert_eq!(after(Ending::Resubmit, 0, true), Settlement::Failed, "nor once the client cancelled");
     }
 
     #[test]
@@ -110,5 +117,12 @@ mod tests {
             assert_eq!(after(ending, 0, true), Settlement::Cancelled);
         }
         assert_eq!(after(Ending::Delivered, 0, true), Settlement::Delivered);
+    }
+
+    #[test]
+    fn a_resubmit_that_was_asked_for_is_owed_and_consumes_no_try() {
+        let owed = Settlement::Owe { wait: Duration::from_secs(1), counts: false };
+        assert_eq!(after(Ending::Resubmit, 0, false), owed);
+        assert!(matches!(after(Ending::Resubmit, 9, false), Settlement::Owe { counts: false, .. }));
     }
 }

@@ -10,6 +10,7 @@ use crate::domain::{
     money::Micros,
     record::Kind,
     time::Timestamp,
+    unconfirmed::OnUnconfirmed,
 };
 
 /// What `POST /api/external/generation` takes. `input_images` and `number_of_outputs` are accepted spellings too.
@@ -38,6 +39,10 @@ pub struct NewGeneration {
     /// Your own notes, kept as they are: at most 50 members and 16 KiB.
     #[schema(required = false, value_type = Object)]
     metadata: Option<Map<String, Value>>,
+    /// What follows when nobody can say whether the provider accepted the submit: `fail` ends it with SUBMISSION_UNCONFIRMED,
+    /// `hold` keeps it for an operator, `resubmit` submits once more and may pay twice. Default: as the service is configured.
+    #[schema(required = false, value_type = OnUnconfirmedWord)]
+    on_unconfirmed: Option<String>,
 }
 
 /// Where a generation stands, in the words that clients know.
@@ -126,6 +131,9 @@ pub struct GenerationView {
     pub attempts: Vec<AttemptView>,
     /// Whether cancelling was asked for.
     pub cancel_requested: bool,
+    /// What follows when nobody can say whether the provider accepted a submit.
+    #[schema(value_type = OnUnconfirmedWord)]
+    pub on_unconfirmed: OnUnconfirmed,
     /// The request that made it.
     pub request_id: String,
     /// When it was accepted.
@@ -149,6 +157,18 @@ pub enum KindWord {
     Image,
     /// Video clips.
     Video,
+}
+
+/// What follows when nobody can say whether the provider accepted a submit.
+#[derive(Debug, ToSchema)]
+#[schema(as = OnUnconfirmed, rename_all = "lowercase")]
+pub enum OnUnconfirmedWord {
+    /// It fails with SUBMISSION_UNCONFIRMED.
+    Fail,
+    /// It waits for an operator.
+    Hold,
+    /// It is submitted once more and may be paid twice.
+    Resubmit,
 }
 
 /// One file of a result.

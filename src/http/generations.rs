@@ -66,6 +66,7 @@ pub async fn create(
         queue_deadline: Duration::from_secs(api.config.dispatch.queue_deadline_s),
         shard: rand::random(),
         limits: caller.limits,
+        on_unconfirmed: api.config.dispatch.on_unconfirmed,
     };
     let birth = command::birth(ask, errors, &api.catalogue, &api.registry, standing).map_err(refused)?;
     let loaded = Loaded { generation: birth.generation.clone(), attempts: Vec::new(), assets: Vec::new() };

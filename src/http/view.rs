@@ -169,6 +169,7 @@ pub fn full(shown: Shown, base: &str) -> GenerationView {
         cost: cost(generation, attempts),
         attempts: attempts.iter().map(attempt_view).collect(),
         cancel_requested: generation.cancel_requested_at.is_some(),
+        on_unconfirmed: generation.on_unconfirmed,
         request_id: generation.request_id.to_string(),
         created_at: generation.created_at,
         updated_at: generation.updated_at,
@@ -199,12 +200,18 @@ fn delivered<'a>(shown: &'a Shown, assets: &'a [Asset]) -> impl Iterator<Item = 
     })
 }
 
-/// A result is late when the generation ended without success, or before the attempt that brought it.
+/// A result is late when the generation ended without success, or before the attempt that brought it; or when another attempt of the
+/// same slot delivered before.
 fn is_late(generation: &Generation, attempts: &[Attempt], asset: &Asset) -> bool {
     let attempt = attempts.iter().find(|attempt| attempt.id == asset.attempt);
     let came = attempt.and_then(|attempt| attempt.ended_at);
     let after = generation.ended_at.is_some_and(|end| came.is_none_or(|at| at > end));
-    generation.state() != GenerationState::Completed || after
+    let first = |other: &Attempt, own: &Attempt| {
+        let delivered = other.state == AttemptState::Ended(Outcome::Delivered);
+        delivered && other.slot == own.slot && other.id != own.id && (other.ended_at, other.n) < (own.ended_at, own.n)
+    };
+    let second = attempt.is_some_and(|own| attempts.iter().any(|other| first(other, own)));
+    generation.state() != GenerationState::Completed || after || second
 }
 
 fn result(shown: &Shown, asset: &Asset) -> Option<ResultView> {

@@ -4,12 +4,14 @@
 use serde_json::{Map, Value};
 use validator::{Validate, ValidationError};
 
-use crate::{config::load::nearest, providers::schema::FieldError};
+use crate::{config::load::nearest, domain::unconfirmed::OnUnconfirmed, providers::schema::FieldError};
 
 /// Members of the request, in the documented spelling.
-const MEMBERS: [&str; 7] = ["modelIdentifier", "prompt", "inputImages", "numberOfOutputs", "parameters", "userId", "metadata"];
+const MEMBERS: [&str; 8] =
+    ["modelIdentifier", "prompt", "inputImages", "numberOfOutputs", "parameters", "userId", "metadata", "onUnconfirmed"];
 /// Second spellings: clients of other services send them.
-const ALIASES: [(&str, &str); 2] = [("input_images", "inputImages"), ("number_of_outputs", "numberOfOutputs")];
+const ALIASES: [(&str, &str); 3] =
+    [("input_images", "inputImages"), ("number_of_outputs", "numberOfOutputs"), ("on_unconfirmed", "onUnconfirmed")];
 /// Input images at most, before the model's own limit: bounds the work of reading them.
 const MOST_IMAGES: usize = 100;
 /// The client's notes: entries at most.
@@ -37,6 +39,8 @@ pub struct Ask {
     /// `metadata`.
     #[validate(custom(function = "metadata_fits"))]
     pub metadata: Option<Map<String, Value>>,
+    /// `onUnconfirmed`.
+    pub on_unconfirmed: Option<OnUnconfirmed>,
     /// Second spellings that the client used: (documented, given).
     pub spelled: Vec<(&'static str, &'static str)>,
 }
@@ -101,6 +105,7 @@ fn member(ask: &mut Ask, name: &str, value: Value, errors: &mut Vec<FieldError>)
         "numberOfOutputs" => ask.number_of_outputs = integer(&at, &value, errors),
         "parameters" => ask.parameters = object(&at, value, errors).unwrap_or_default(),
         "metadata" => ask.metadata = object(&at, value, errors),
+        "onUnconfirmed" => ask.on_unconfirmed = text(&at, value, errors).and_then(|word| policy(&at, &word, errors)),
         _ => {
             let hint = nearest(name, MEMBERS).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
             let shown: String = name.chars().take(64).collect();
@@ -117,6 +122,15 @@ fn text(at: &str, value: Value, errors: &mut Vec<FieldError>) -> Option<String> 
             None
         }
     }
+}
+
+fn policy(at: &str, word: &str, errors: &mut Vec<FieldError>) -> Option<OnUnconfirmed> {
+    let found = OnUnconfirmed::of_word(word);
+    if found.is_none() {
+        let words = OnUnconfirmed::ALL.map(OnUnconfirmed::as_str);
+        errors.push(field(at, "not_one_of", format!("must be one of {}", words.join(", "))));
+    }
+    found
 }
 
 fn texts(at: &str, value: Value, errors: &mut Vec<FieldError>) -> Vec<String> {
@@ -218,6 +232,14 @@ mod tests {
         assert_eq!((errors, ask.input_images.len(), ask.number_of_outputs), (vec![], 1, Some(2)));
         let (ask, errors) = read(json!({"numberOfOutputs": 2, "number_of_outputs": 2}));
         assert_eq!((errors, ask.number_of_outputs), (vec![], Some(2)));
+    }
+
+    #[test]
+    fn the_policy_for_unknown_submits_is_one_of_three_words_in_either_spelling() {
+        let (ask, errors) = read(json!({"on_unconfirmed": "hold"}));
+        assert_eq!((errors, ask.on_unconfirmed), (vec![], Some(OnUnconfirmed::Hold)));
+        assert_eq!(pointers(json!({"onUnconfirmed": "retry"})), [("#/onUnconfirmed".to_owned(), "not_one_of")]);
+        assert_eq!(pointers(json!({"on_unconfirmed": 1})), [("#/on_unconfirmed".to_owned(), "wrong_type")]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::{
         record::{Generation, GenerationRequest, Shard},
         slots::Slots,
         time::Timestamp,
+        unconfirmed::OnUnconfirmed,
     },
     intake::ask::{Ask, field},
     providers::{
@@ -50,6 +51,8 @@ pub struct Standing {
     pub shard: Shard,
     /// What may be promised a UTC day.
     pub limits: Limits,
+    /// What follows an unknown submit where neither the request nor the provider's section says.
+    pub on_unconfirmed: OnUnconfirmed,
 }
 
 /// Turns a request into the entry that the journal writes. `errors` are those that reading it has found already.
@@ -75,6 +78,9 @@ pub fn birth(
     };
     available(registry, &model)?;
     let limits = standing.limits;
+    let of_section = registry.provider(&model.provider).and_then(|provider| provider.config.on_unconfirmed);
+    let on_unconfirmed = ask.on_unconfirmed.or(of_section).unwrap_or(standing.on_unconfirmed);
+    let standing = Standing { on_unconfirmed, ..standing };
     Ok(Birth { generation: generation(&model, &request, standing), request, limits })
 }
 
@@ -158,5 +164,6 @@ fn generation(model: &Model, request: &GenerationRequest, standing: Standing) ->
         cancel_requested_at: None,
         failure: None,
         request_id: standing.request_id,
+        on_unconfirmed: standing.on_unconfirmed,
     }
 }

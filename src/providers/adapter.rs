@@ -207,13 +207,35 @@ pub enum Polled {
     Unclear(Fault),
 }
 
-/// What the answer to a lookup by our tag says.
+/// What is looked for after a submit without a clear answer; read from the attempt.
+#[derive(Debug, Clone, Copy)]
+pub struct Search<'a> {
+    /// Where it was sent.
+    pub endpoint: &'a Endpoint,
+    /// Our correlation tag.
+    pub tag: &'a str,
+    /// The body that was sent; null where [`FoundBy::Input`] does not apply.
+    pub sent: &'a Value,
+    /// The provider accepted it no earlier,
+    pub from: Timestamp,
+    /// and no later, clocks that differ considered.
+    pub until: Timestamp,
+}
+
+/// What the answer to a lookup says.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Found {
     /// The provider has it.
     Task(Handle),
-    /// The provider says it has no such task.
+    /// The provider says it has no task with our tag.
     Nothing,
+    /// A part of a list.
+    Page {
+        /// Tasks of the same model with the same input, accepted within the time.
+        fits: Vec<Handle>,
+        /// How to ask for the next part; none at the end.
+        next: Option<HttpCall>,
+    },
     /// Nothing was learned.
     Unclear(Fault),
 }
@@ -281,8 +303,8 @@ pub struct Capabilities {
     pub bills: Bills,
     /// The provider refuses a second submit with the same tag, so that the same attempt may be sent again.
     pub idempotent_submit: bool,
-    /// The provider can be asked for a task by our tag.
-    pub findable: bool,
+    /// How a task is found whose id was not learned.
+    pub found_by: FoundBy,
     /// The provider can cancel.
     pub cancellable: bool,
     /// The submit's answer holds the outputs; nothing is polled.
@@ -291,6 +313,17 @@ pub struct Capabilities {
     pub output_lifetime: Duration,
     /// A task that the provider does not know is pending for this long after the submit (reads lag behind writes).
     pub missing_grace: Duration,
+}
+
+/// How a provider's task is found without its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FoundBy {
+    /// The provider cannot be asked.
+    Nobody,
+    /// By our tag, which it keeps.
+    Tag,
+    /// By the input, in the list of its tasks: only a match that is the only one counts.
+    Input,
 }
 
 /// When a provider bills.
@@ -359,11 +392,11 @@ pub trait Adapter: Send + Sync + fmt::Debug {
     /// Reads its answer.
     fn read_poll(&self, context: &Context<'_>, reply: &Reply) -> Polled;
 
-    /// How to ask for a task by our tag; none where the provider cannot be asked.
-    fn find(&self, endpoint: &Endpoint, tag: &str) -> Option<HttpCall>;
+    /// How to ask for a task whose id was not learned; none where the provider cannot be asked.
+    fn find(&self, search: &Search<'_>) -> Option<HttpCall>;
 
     /// Reads its answer.
-    fn read_find(&self, endpoint: &Endpoint, reply: &Reply) -> Found;
+    fn read_find(&self, search: &Search<'_>, reply: &Reply) -> Found;
 
     /// How to cancel; none where the provider cannot.
     fn cancel(&self, context: &Context<'_>) -> Option<HttpCall>;

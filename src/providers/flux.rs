@@ -22,8 +22,8 @@ use crate::{
     },
     providers::{
         adapter::{
-            Adapter, Bills, Call, Cancelled, Capabilities, Context, Credential, Fault, Found, HttpCall, ImageForms, Polled,
-            Reply, Submitted, place,
+            Adapter, Bills, Call, Cancelled, Capabilities, Context, Credential, Fault, Found, FoundBy, HttpCall, ImageForms,
+            Polled, Reply, Search, Submitted, place,
             table::{Said, unsendable},
         },
         schema::{InputSpec, tables},
@@ -75,7 +75,7 @@ impl Adapter for Flux {
             // The submit's answer carries the cost; a refund on moderation is not established.
             bills: Bills::AtAccept,
             idempotent_submit: false,
-            findable: false,
+            found_by: FoundBy::Nobody,
             cancellable: false,
             synchronous: false,
             output_lifetime: OUTPUT_LIFETIME,
@@ -113,11 +113,11 @@ impl Adapter for Flux {
         wire::read_poll(context, reply, errors::TABLE)
     }
 
-    fn find(&self, _endpoint: &Endpoint, _tag: &str) -> Option<HttpCall> {
+    fn find(&self, _search: &Search<'_>) -> Option<HttpCall> {
         None
     }
 
-    fn read_find(&self, _endpoint: &Endpoint, reply: &Reply) -> Found {
+    fn read_find(&self, _search: &Search<'_>, reply: &Reply) -> Found {
         // Never asked: BFL has no list and no id of ours.
         Found::Unclear(errors::TABLE.unclear(Said::of(reply), "it cannot be asked by tag"))
     }

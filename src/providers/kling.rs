@@ -24,8 +24,8 @@ use crate::{
     },
     providers::{
         adapter::{
-            Adapter, Bills, Call, Cancelled, Capabilities, Context, Credential, Fault, Found, HttpCall, ImageForms, Polled,
-            Reply, Submitted, pick, place, table::unsendable,
+            Adapter, Bills, Call, Cancelled, Capabilities, Context, Credential, Fault, Found, FoundBy, HttpCall, ImageForms,
+            Polled, Reply, Search, Submitted, pick, place, table::unsendable,
         },
         schema::{InputSpec, tables},
     },
@@ -39,7 +39,7 @@ pub const MISSING_GRACE: Duration = Duration::from_secs(60);
 
 /// The mapping. Path families: `legacy` (default for videos), `new`, `images` (default for images).
 ///
-/// Options: `relay` = `true` (one upstream account shared with strangers: no lookup, no resend), `submit_path` (template with
+/// Options: `relay` = `true` (one upstream account shared with strangers: looked for, never sent again), `submit_path` (template with
 /// `{kind}`), `poll_path` (template with `{kind}` and `{id}`), `duration` = `string` (default) or `integer`.
 #[derive(Debug, Clone, Copy)]
 pub struct Kling;
@@ -94,7 +94,7 @@ impl Adapter for Kling {
             // `external_task_id` is unique for the account. On a relay strangers share that account, and a lookup goes to the
             // relay's own database: a "not found" there proves nothing.
             idempotent_submit: direct,
-            findable: direct,
+            found_by: FoundBy::Tag,
             cancellable: false,
             synchronous: false,
             output_lifetime: OUTPUT_LIFETIME,
@@ -139,15 +139,12 @@ impl Adapter for Kling {
         wire::read_poll(context, reply, relayed(context.endpoint))
     }
 
-    fn find(&self, endpoint: &Endpoint, tag: &str) -> Option<HttpCall> {
-        if relayed(endpoint) {
-            return None;
-        }
-        path::find(endpoint, tag).ok().map(HttpCall::get)
+    fn find(&self, search: &Search<'_>) -> Option<HttpCall> {
+        path::find(search.endpoint, search.tag, relayed(search.endpoint)).ok().map(HttpCall::get)
     }
 
-    fn read_find(&self, _endpoint: &Endpoint, reply: &Reply) -> Found {
-        wire::read_find(reply)
+    fn read_find(&self, search: &Search<'_>, reply: &Reply) -> Found {
+        wire::read_find(search.tag, reply, relayed(search.endpoint))
     }
 
     fn cancel(&self, _context: &Context<'_>) -> Option<HttpCall> {

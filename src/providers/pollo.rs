@@ -20,8 +20,8 @@ use crate::{
     },
     providers::{
         adapter::{
-            Adapter, Bills, Call, Cancelled, Capabilities, Context, Credential, Fault, Found, HttpCall, ImageForms, Polled,
-            Reply, Submitted, place,
+            Adapter, Bills, Call, Cancelled, Capabilities, Context, Credential, Fault, Found, FoundBy, HttpCall, ImageForms,
+            Polled, Reply, Search, Submitted, place,
         },
         schema::{InputSpec, tables},
     },
@@ -76,7 +76,7 @@ impl Adapter for Pollo {
             // `credit` is charged at submission.
             bills: Bills::AtAccept,
             idempotent_submit: false,
-            findable: false,
+            found_by: FoundBy::Nobody,
             cancellable: false,
             synchronous: false,
             output_lifetime: OUTPUT_LIFETIME,
@@ -110,11 +110,11 @@ impl Adapter for Pollo {
         wire::read_poll(context, reply)
     }
 
-    fn find(&self, _endpoint: &Endpoint, _tag: &str) -> Option<HttpCall> {
+    fn find(&self, _search: &Search<'_>) -> Option<HttpCall> {
         None
     }
 
-    fn read_find(&self, _endpoint: &Endpoint, reply: &Reply) -> Found {
+    fn read_find(&self, _search: &Search<'_>, reply: &Reply) -> Found {
         // Never asked: Pollo has no list and no id of ours.
         Found::Unclear(errors::TABLE.unclear(crate::providers::adapter::table::Said::of(reply), "it cannot be asked by tag"))
     }

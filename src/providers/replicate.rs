@@ -3,6 +3,7 @@
 //! Facts: recorded traffic of the Python client, the JS client 1.4.0, and Replicate's documentation (lifecycle, errors, limits).
 
 pub(super) mod errors;
+mod list;
 mod wire;
 
 #[cfg(test)]
@@ -20,8 +21,8 @@ use crate::{
     },
     providers::{
         adapter::{
-            Adapter, Bills, Call, Cancelled, Capabilities, Context, Credential, Fault, Found, HttpCall, ImageForms, Polled,
-            Reply, Submitted, place, table::Said,
+            Adapter, Bills, Call, Cancelled, Capabilities, Context, Credential, Fault, Found, FoundBy, HttpCall, ImageForms,
+            Polled, Reply, Search, Submitted, place,
         },
         schema::{InputSpec, tables},
     },
@@ -84,8 +85,8 @@ impl Adapter for Replicate {
             // Models billed by time bill the run time of failures too.
             bills: Bills::AtAccept,
             idempotent_submit: false,
-            // There is no id of ours; listing and matching the input is no lookup by tag.
-            findable: false,
+            // There is no id of ours: what has our input is looked for in the list.
+            found_by: FoundBy::Input,
             cancellable: true,
             synchronous: false,
             output_lifetime: OUTPUT_LIFETIME,
@@ -119,13 +120,12 @@ impl Adapter for Replicate {
         wire::read_poll(context, reply)
     }
 
-    fn find(&self, _endpoint: &Endpoint, _tag: &str) -> Option<HttpCall> {
-        None
+    fn find(&self, search: &Search<'_>) -> Option<HttpCall> {
+        list::first(search).ok()
     }
 
-    fn read_find(&self, _endpoint: &Endpoint, reply: &Reply) -> Found {
-        // Never asked.
-        Found::Unclear(errors::TABLE.unclear(Said::of(reply), "it cannot be asked by tag"))
+    fn read_find(&self, search: &Search<'_>, reply: &Reply) -> Found {
+        list::read(search, reply)
     }
 
     fn cancel(&self, context: &Context<'_>) -> Option<HttpCall> {

@@ -22,8 +22,8 @@ use crate::{
     },
     providers::{
         adapter::{
-            Adapter, Bills, Call, Cancelled, Capabilities, Context, Credential, Fault, Found, HttpCall, ImageForms, Polled,
-            Reply, Submitted, Then, place,
+            Adapter, Bills, Call, Cancelled, Capabilities, Context, Credential, Fault, Found, FoundBy, HttpCall, ImageForms,
+            Polled, Reply, Search, Submitted, Then, place,
             table::{Said, unsendable},
         },
         flux,
@@ -110,7 +110,7 @@ impl Adapter for Tuzi {
         Capabilities {
             bills: Bills::AtAccept,
             idempotent_submit: false,
-            findable: false,
+            found_by: FoundBy::Nobody,
             cancellable: false,
             synchronous: Style::of(endpoint) == Ok(Style::Images),
             output_lifetime: OUTPUT_LIFETIME,
@@ -161,11 +161,11 @@ impl Adapter for Tuzi {
         }
     }
 
-    fn find(&self, _endpoint: &Endpoint, _tag: &str) -> Option<HttpCall> {
+    fn find(&self, _search: &Search<'_>) -> Option<HttpCall> {
         None
     }
 
-    fn read_find(&self, _endpoint: &Endpoint, reply: &Reply) -> Found {
+    fn read_find(&self, _search: &Search<'_>, reply: &Reply) -> Found {
         // Never asked.
         Found::Unclear(errors::TABLE.unclear(Said::of(reply), "it cannot be asked by tag"))
     }

@@ -3,7 +3,7 @@
 
 use crate::{
     domain::{
-        attempt::{self, AttemptEvent},
+        attempt::{self, AttemptEvent, AttemptState},
         effects::{self, After, Before, Booking},
         error::{ErrorCode, Failure},
         generation::{self, GenerationEvent, GenerationState, Settlement},
@@ -11,6 +11,7 @@ use crate::{
         record::{Asset, Attempt, Event, Generation, History},
         retry::RetryPolicy,
         settle::{Ending, Standing, settle},
+        slots::Slot,
         time::Timestamp,
     },
     store::{Guard, Journal, Loaded, NewAttempt, Reads, StoreError, Transition, Verdict},
@@ -75,12 +76,7 @@ impl Change {
         }
         if from != to {
             self.history(0, from.as_str(), to.as_str(), reason);
-            self.entry.events.push(Event {
-                generation: self.generation.id,
-                project: self.generation.project,
-                kind: event_kind(to),
-                at: self.at,
-            });
+            self.event(event_kind(to));
         }
         self.entry.generation = Some(self.generation.clone());
         Ok(())
@@ -94,11 +90,10 @@ impl Change {
         let from = attempt.state;
         attempt.state = attempt::apply(from, event)?;
         attempt.updated_at = self.at;
-        if attempt.state.ended() {
-            attempt.ended_at = Some(self.at);
-        }
+        attempt.ended_at = attempt.state.ended().then(|| attempt.ended_at.filter(|_| from.ended()).unwrap_or(self.at));
         if event == AttemptEvent::OutcomeUnknown {
-            attempt.unconfirmed_since = Some(self.at);
+            // Kept over resends of the same attempt: its deadline does not move.
+            attempt.unconfirmed_since = attempt.unconfirmed_since.or(Some(self.at));
         }
         self.history(attempt.n, from.as_str(), attempt.state.as_str(), reason);
         match self.entry.attempts.iter_mut().find(|known| known.id == attempt.id) {
@@ -106,6 +101,38 @@ impl Change {
             None => self.entry.attempts.push(attempt.clone()),
         }
         Ok(())
+    }
+
+    /// The provider has it. One that had ended (late evidence) holds its slot again while that still owes a submit.
+    ///
+    /// # Errors
+    /// [`Illegal`] when a machine has no such edge.
+    pub fn accepted(&mut self, attempt: &mut Attempt, reason: &str) -> Result<(), Illegal> {
+        let ended = attempt.state.ended();
+        self.attempt(attempt, AttemptEvent::Accepted, reason)?;
+        if ended && self.generation.slots().at(attempt.slot) == Some(Slot::Owed) {
+            self.advance(&GenerationEvent::Reclaimed { slot: attempt.slot }, None, reason)?;
+        }
+        Ok(())
+    }
+
+    /// The same attempt is sent once more, until `not_after`; like an intent it requires that no cancel was requested.
+    ///
+    /// # Errors
+    /// [`Illegal`] when the machine has no such edge.
+    pub fn resend(&mut self, attempt: &mut Attempt, not_after: Timestamp, reason: &str) -> Result<(), Illegal> {
+        attempt.not_after = not_after;
+        self.attempt(attempt, AttemptEvent::Resend, reason)?;
+        self.entry.guard = Guard::Intent;
+        Ok(())
+    }
+
+    /// Adds a second task that the provider made of one submit: an attempt of its own, which runs already.
+    pub fn second(&mut self, new: NewAttempt, reason: &str) {
+        let (n, running) = (new.attempt.n, new.attempt.state.as_str());
+        self.history(n, "owed", AttemptState::Submitting.as_str(), reason);
+        self.history(n, AttemptState::Submitting.as_str(), running, reason);
+        self.entry.new_attempts.push(new);
     }
 
     /// Adds the attempt that the intent brings into being.
@@ -131,7 +158,8 @@ impl Change {
         self.entry
     }
 
-    /// Ends an attempt and settles its slot in the same commit. A generation that is already over keeps its end.
+    /// Ends an attempt and settles its slot in the same commit. What is settled keeps its end: outputs that come after it are late
+    /// results. While another attempt of the slot is open, one that brings nothing settles nothing.
     ///
     /// # Errors
     /// [`Illegal`] when a machine has no such edge.
@@ -140,7 +168,16 @@ impl Change {
             attempt.failure.clone_from(&end.failure);
         }
         self.attempt(attempt, end.event, end.reason)?;
-        if self.generation.state().terminal() {
+        let delivered = end.ending == Ending::Delivered;
+        let open = self.generation.slots().at(attempt.slot) == Some(Slot::Open);
+        if self.generation.state().terminal() || !open {
+            if delivered {
+                self.event("generation.late_result");
+            }
+            return Ok(());
+        }
+        let sibling = |other: &Attempt| other.id != attempt.id && other.slot == attempt.slot && !other.state.ended();
+        if !delivered && loaded.attempts.iter().any(sibling) {
             return Ok(());
         }
         let cancel_requested = loaded.generation.cancel_requested_at.is_some();
@@ -154,6 +191,11 @@ impl Change {
             Settlement::Owe { .. } | Settlement::Failed => end.shown.clone().or_else(|| attempt.failure.clone()),
         };
         self.advance(&GenerationEvent::AttemptEnded { slot: attempt.slot, settlement }, failure, end.reason)
+    }
+
+    fn event(&mut self, kind: &'static str) {
+        let (generation, project) = (self.generation.id, self.generation.project);
+        self.entry.events.push(Event { generation, project, kind, at: self.at });
     }
 
     fn history(&mut self, attempt: u16, from: &'static str, to: &'static str, reason: &str) {

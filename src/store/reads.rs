@@ -5,6 +5,7 @@
 mod list;
 mod rows;
 mod spend;
+mod unconfirmed;
 
 use std::{
     collections::{BTreeMap, HashSet},

@@ -7,20 +7,21 @@ use tracing::Instrument as _;
 
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{Config, providers::RetryConfig},
     domain::{
         error::{ErrorCode, Failure},
         generation::GenerationEvent,
         output::{Output, OutputSource},
-        record::{Endpoint, GenerationRequest, Handle},
+        record::{Attempt, Endpoint, GenerationRequest, Handle, Kind},
+        retry::RetryPolicy,
         slots::outputs_of,
         time::Timestamp,
     },
     lifeline::Lifeline,
     observe::Live,
     providers::{
-        adapter::{Bills, Call, HttpCall, Reply, Submitted, Then},
-        catalogue::{Catalogue, Model},
+        adapter::{Bills, Call, FoundBy, HttpCall, Reply, Submitted, Then},
+        catalogue::Catalogue,
         executor::{Executor, Sent, SubmitLimits, Trust},
         fault,
         registry::{Account, Provider, Registry},
@@ -32,7 +33,7 @@ use crate::{
         change::{Change, Start, after, commit},
     },
     submission::{
-        answer::{Around, Learned, decide},
+        answer::{self, Around, Learned, decide},
         intent::{self, Plan},
     },
     wake::{Offer, Wakes},
@@ -83,13 +84,13 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn call<'a>(&'a self, model: &Model) -> Call<'a> {
+    fn call(&self, kind: Kind) -> Call<'_> {
         Call {
             prompt: &self.request.prompt,
             images: &self.request.input_images,
             outputs: self.outputs,
             parameters: &self.request.parameters,
-            kind: model.kind,
+            kind,
             endpoint: &self.endpoint,
             tag: &self.tag,
             webhook_url: None,
@@ -105,7 +106,7 @@ impl Submission {
         let span = tracing::info_span!(
             "submit", generation.id = %offer.generation, provider = %provider.name, request.id = tracing::field::Empty
         );
-        let flight = Flight { submission: self, provider, account, offer };
+        let flight = Flight { submission: self, provider, account, offer, again: false };
         let submitted = match flight.submit().instrument(span).await {
             Ok(submitted) => submitted,
             Err(error) => {
@@ -121,12 +122,45 @@ impl Submission {
     }
 }
 
+impl Submission {
+    /// Sends an unconfirmed attempt once more, the same request with the same tag. For providers that refuse duplicates, and only
+    /// after they said that they do not know it. Runs within a flight of that attempt.
+    ///
+    /// # Errors
+    /// The store's; then nothing was sent.
+    pub async fn resend(&self, provider: Arc<Provider>, attempt: &Attempt) -> Result<(), StoreError> {
+        let Some(account) = provider.account(&attempt.account).cloned() else { return Ok(()) };
+        if account.breaker.open_until(self.clock.now()).is_some() {
+            return Ok(());
+        }
+        let offer = Offer { generation: attempt.generation, attempt: attempt.id, account: Arc::clone(&attempt.account) };
+        let span = tracing::info_span!("resend", generation.id = %attempt.generation, provider = %provider.name);
+        let flight = Flight { submission: self.clone(), provider, account, offer, again: true };
+        flight.submit_again(attempt).instrument(span).await
+    }
+
+    /// The surroundings of a decision, by a provider's rules for retries.
+    #[must_use]
+    pub fn around<'a>(&self, retry: &'a RetryConfig, policy: &'a RetryPolicy, bills: Bills) -> Around<'a> {
+        Around {
+            retry,
+            policy,
+            bills,
+            max_resubmits: self.config.dispatch.max_resubmits,
+            unit: rand::random(),
+            now: self.clock.now(),
+        }
+    }
+}
+
 /// One submit on its way.
 struct Flight {
     submission: Submission,
     provider: Arc<Provider>,
     account: Arc<Account>,
     offer: Offer,
+    /// The same attempt is sent once more.
+    again: bool,
 }
 
 impl Flight {
@@ -136,17 +170,23 @@ impl Flight {
         let Some(loaded) = path.reads.load(offer.generation).await? else { return Ok(false) };
         tracing::Span::current().record("request.id", &*loaded.generation.request_id);
         let Some(slot) = intent::owed_slot(&loaded.generation) else { return Ok(false) };
-        let Some(request) = path.reads.request(offer.generation).await? else { return Ok(false) };
+        let Some(mut request) = path.reads.request(offer.generation).await? else { return Ok(false) };
         let Some(model) = path.catalogue.model(&loaded.generation.model).cloned() else {
             return self.drop_owed(&loaded, fault::unusable("its model is not in the catalogue any more").message).await;
         };
+        let (endpoint, tag) = (provider.endpoint(&model, !request.input_images.is_empty()), intent::tag(offer));
+        if provider.adapter.capabilities(&endpoint).found_by == FoundBy::Input
+            && let Some(seed) = intent::own_seed(&model, &request.parameters, &tag)
+        {
+            request.parameters.insert(intent::SEED.to_owned(), seed.into());
+        }
         let prepared = Prepared {
-            endpoint: provider.endpoint(&model, !request.input_images.is_empty()),
+            endpoint,
             request,
-            tag: intent::tag(offer),
+            tag,
             outputs: outputs_of(slot, loaded.generation.outputs, loaded.generation.per_call).1,
         };
-        let call = match provider.adapter.submit(&prepared.call(&model)) {
+        let call = match provider.adapter.submit(&prepared.call(model.kind)) {
             Ok(call) => call,
             Err(fault) => return self.refuse(&loaded, fault::failure(&fault, path.clock.now())).await,
         };
@@ -169,7 +209,7 @@ impl Flight {
             Some(sent) => sent,
             None => self.send(&prepared.endpoint, call, &committed).await,
         };
-        let learned = self.learn(&prepared.call(&model), sent).await;
+        let learned = self.learn(&prepared.call(model.kind), sent).await;
         self.record(committed, learned).await;
         Ok(true)
     }
@@ -181,6 +221,28 @@ impl Flight {
         }
         let pretended = after(loaded.clone(), &intent::intent(loaded, slot, plan)?);
         Some(self.send(endpoint, plan.call.clone(), &pretended).await)
+    }
+
+    async fn submit_again(&self, attempt: &Attempt) -> Result<(), StoreError> {
+        let path = &self.submission;
+        let kept = path.reads.attempt_request(attempt.id).await?.and_then(|kept| intent::call(&kept));
+        let (Some(call), Some(request)) = (kept, path.reads.request(attempt.generation).await?) else {
+            tracing::error!(attempt.id = %attempt.id, "its request is not readable: it cannot be sent again");
+            return Ok(());
+        };
+        let prepared =
+            Prepared { endpoint: attempt.endpoint.clone(), request, tag: attempt.tag.clone(), outputs: attempt.output_count };
+        let now = path.clock.now();
+        let not_after = now.plus(Duration::from_millis(path.config.dispatch.not_after_ms));
+        let decided = |loaded: &Loaded| answer::resend(loaded, attempt.id, not_after, now);
+        let Some(committed) = commit(&path.reads, &path.journal, Start::Load(attempt.generation), decided).await? else {
+            return Ok(());
+        };
+        tracing::info!(attempt.id = %attempt.id, "the provider does not know it: the same submit is sent again");
+        let sent = self.send(&attempt.endpoint, call, &committed).await;
+        let learned = self.learn(&prepared.call(attempt.kind), sent).await;
+        self.record(committed, learned).await;
+        Ok(())
     }
 
     async fn send(&self, endpoint: &Endpoint, call: HttpCall, committed: &Loaded) -> Sent {
@@ -254,15 +316,10 @@ impl Flight {
         }
         let sent = committed.attempts.iter().find(|attempt| attempt.id == offer.attempt);
         let bills = sent.map_or(Bills::AtAccept, |attempt| provider.adapter.capabilities(&attempt.endpoint).bills);
+        let learned = if self.again { answer::of_resend(learned) } else { learned };
         let mut start = Start::Known(Box::new(committed));
         loop {
-            let around = Around {
-                retry: &provider.config.retry,
-                policy: &provider.policy,
-                bills,
-                unit: rand::random(),
-                now: path.clock.now(),
-            };
+            let around = path.around(&provider.config.retry, &provider.policy, bills);
             let decided = |loaded: &Loaded| decide(loaded, offer.attempt, &learned, &around);
             match commit(&path.reads, &path.journal, start, decided).await {
                 Ok(after) => return self.tell(&learned, after),
@@ -286,7 +343,7 @@ impl Flight {
             generation: offer.generation,
             account: format!("{}/{}", self.provider.name, offer.account),
             handle: handle.clone(),
-            source: "answer",
+            source: if self.again { "resend" } else { "answer" },
             at: path.clock.now(),
         };
         loop {
@@ -312,10 +369,16 @@ impl Flight {
         let (path, offer) = (&self.submission, &self.offer);
         let open = after.as_ref().and_then(|loaded| loaded.attempts.iter().find(|attempt| attempt.id == offer.attempt));
         match learned {
-            Learned::Accepted { .. } => path.wakes.polling.one(offer.attempt),
+            Learned::Accepted { .. } => {
+                path.wakes.polling.one(offer.attempt);
+                if after.is_none() {
+                    // It was found in the meantime, perhaps under another id.
+                    path.wakes.reconcile.one(offer.attempt);
+                }
+            }
             Learned::Unknown(_) => path.wakes.reconcile.one(offer.attempt),
             Learned::Done { .. } => path.wakes.assets.one(offer.attempt),
-            Learned::NeverSent(_) | Learned::Refused(_) | Learned::GivenUp => {}
+            Learned::NeverSent(_) | Learned::Refused(_) | Learned::GivenUp | Learned::Lost => {}
         }
         let in_flight = matches!(learned, Learned::Accepted { .. } | Learned::Unknown(_));
         if !in_flight || open.is_none_or(|attempt| attempt.state.ended()) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -13,10 +13,17 @@ use crate::{
         slots::outputs_of,
         time::Timestamp,
     },
-    providers::adapter::{Body, HttpCall},
+    providers::{
+        adapter::{Body, HttpCall},
+        catalogue::Model,
+        schema::input::Accepted,
+    },
     store::{Loaded, NewAttempt, Transition, change::Change},
     wake::Offer,
 };
+
+/// The input by which models take a seed.
+pub const SEED: &str = "seed";
 
 /// Everything that goes into an intent beside the rows.
 #[derive(Debug, Clone)]
@@ -93,7 +100,19 @@ fn attempt(generation: &Generation, n: u16, slot: u16, plan: &Plan<'_>) -> Attem
         cost: None,
         charged: false,
         failure: None,
+        lost_at: None,
     }
+}
+
+/// A seed of our own, where the model declares one and the client gave none: so that no two submits have the same input, and each is
+/// found again by it. It follows from the tag; below 2^31, which every model takes.
+#[must_use]
+pub fn own_seed(model: &Model, parameters: &Map<String, Value>, tag: &str) -> Option<i64> {
+    let input = model.inputs.iter().find(|input| input.name == SEED).filter(|_| !parameters.contains_key(SEED))?;
+    let Accepted::Integer { min, max, values: None } = &input.accepted else { return None };
+    let (min, max) = (*min.max(&0), *max.min(&i64::from(i32::MAX)));
+    let drawn = Sha256::digest(tag.as_bytes()).iter().take(6).fold(0_i64, |sum, byte| sum * 256 + i64::from(*byte));
+    (min < max).then(|| min + drawn % (max - min + 1))
 }
 
 /// The request as it is kept, without credential.
@@ -107,6 +126,37 @@ pub fn request(call: &HttpCall) -> Value {
     json!({ "method": call.method.as_str(), "url": call.url.as_str(), "body": body })
 }
 
+/// The request as it was kept; none when it is something else.
+#[must_use]
+pub fn call(kept: &Value) -> Option<HttpCall> {
+    let text = |name: &str| kept.get(name).and_then(Value::as_str);
+    let body = match kept.get("body")? {
+        Value::Null => Body::Empty,
+        Value::Array(fields) => {
+            let field = |field: &Value| Some((field.get(0)?.as_str()?.to_owned(), field.get(1)?.as_str()?.to_owned()));
+            Body::Form(fields.iter().map(field).collect::<Option<_>>()?)
+        }
+        body @ (Value::Object(_) | Value::Bool(_) | Value::Number(_) | Value::String(_)) => Body::Json(body.clone()),
+    };
+    Some(HttpCall { method: text("method")?.parse().ok()?, url: text("url")?.parse().ok()?, body })
+}
+
 fn digest(call: &HttpCall) -> String {
     Sha256::digest(request(call).to_string().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_request_reads_back_as_it_was_sent() {
+        let url: url::Url = "https://api.example.com/v1/videos?x=1".parse().unwrap();
+        let form = Body::Form(vec![("model".to_owned(), "m".to_owned()), ("prompt".to_owned(), "a fox".to_owned())]);
+        for body in [Body::Empty, Body::Json(json!({"prompt": "a fox", "n": 1})), form] {
+            let sent = HttpCall { method: http::Method::POST, url: url.clone(), body };
+            assert_eq!(call(&request(&sent)), Some(sent));
+        }
+        assert_eq!(call(&json!({"url": "https://x.test/", "body": null})), None);
+    }
 }

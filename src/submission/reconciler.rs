@@ -1,35 +1,25 @@
-//! The reconciler. Woken by unknown outcomes and by a slow sweep; finds out what became of each submit, without ever submitting. If it
-//! dies, a new one reads the rows: `submitting` without a flight and `unconfirmed`.
+//! The reconciler. Woken by unknown outcomes, by evidence and by a slow sweep; finds out what became of each submit. It sends nothing of
+//! its own, only the same once more where the provider refuses duplicates. If it dies, a new one reads the rows: `submitting` without a
+//! flight, `unconfirmed`, and what has ended but may still be alive.
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use actix::{Actor, AsyncContext, Context, WrapFuture};
 
 use crate::{
-    domain::{
-        attempt::AttemptState,
-        error::ErrorCode,
-        id::AttemptId,
-        record::{Attempt, Handle},
-    },
+    domain::{attempt::AttemptState, id::AttemptId, record::Attempt, time::Timestamp},
     flights::Flights,
     observe::ChildContext,
-    providers::{
-        adapter::{Fault, Found, Then},
-        registry::Provider,
-    },
-    store::{
-        Evidence, Loaded, StoreError,
-        change::{Start, commit},
-    },
+    store::StoreError,
     submission::{
-        answer::{Around, Learned, decide},
         flight::Submission,
-        reconcile::{Agenda, deadline},
+        late,
+        lookup::{self, learn},
+        reconcile::{Agenda, Pace},
     },
 };
 
@@ -38,6 +28,15 @@ const PAGE: u64 = 500;
 
 /// How often the rows are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// How often ended attempts are looked through for late evidence; each is asked for more rarely.
+const WATCH: Duration = Duration::from_secs(5);
+
+/// Rows of evidence that a start looks through again, newest first: what a crash left unseen is among them.
+const BACK: u64 = 10_000;
+
+/// Rows of evidence read again at each look: on PostgreSQL a smaller number may become visible after a larger one.
+const OVERLAP: i64 = 200;
 
 /// The actor.
 pub struct Reconciler {
@@ -64,13 +63,14 @@ impl Actor for Reconciler {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.child.started();
         let rounds = Rounds {
             submission: self.submission.clone(),
             submits: Arc::clone(&self.submits),
             lookups: Arc::clone(&self.lookups),
             child: self.child.clone(),
             agenda: Mutex::default(),
+            watched: Mutex::default(),
+            seen: Mutex::default(),
         };
         ctx.spawn(rounds.run().into_actor(self));
     }
@@ -81,48 +81,152 @@ struct Rounds {
     submits: Arc<Flights<AttemptId>>,
     lookups: Arc<Flights<AttemptId>>,
     child: ChildContext,
+    /// Of unconfirmed attempts.
     agenda: Mutex<Agenda>,
+    /// Of ended ones.
+    watched: Mutex<Agenda>,
+    seen: Mutex<Seen>,
+}
+
+/// How far the evidence was looked through.
+#[derive(Debug, Default)]
+struct Seen {
+    cursor: Option<i64>,
+    rows: HashSet<i64>,
 }
 
 impl Rounds {
     async fn run(self) {
         let mut sweep_at = self.submission.clock.now();
+        let mut watch_at = sweep_at;
         loop {
             self.child.beat().await;
             self.child.pulse.works_since(self.lookups.oldest_since());
-            tokio::select! {
-                () = self.submission.clock.sleep_until(sweep_at) => {}
+            let woken = tokio::select! {
+                () = self.submission.clock.sleep_until(sweep_at) => HashSet::new(),
                 () = self.child.beat_due() => continue,
-                _ = self.submission.wakes.reconcile.next() => {}
-            }
+                woken = self.submission.wakes.reconcile.next() => woken.ids,
+            };
             if self.child.lifeline.check().is_err() {
                 return;
             }
-            if let Err(error) = self.round().await {
+            let now = self.submission.clock.now();
+            if let Err(error) = self.round(woken, now >= watch_at).await {
                 tracing::warn!(error = %error, "a round of reconciliation failed; the sweep makes it again");
             }
             sweep_at = self.submission.clock.now().plus(SWEEP);
+            if now >= watch_at {
+                watch_at = self.submission.clock.now().plus(WATCH);
+            }
         }
     }
 
-    async fn round(&self) -> Result<(), StoreError> {
+    async fn round(&self, woken: HashSet<AttemptId>, watch: bool) -> Result<(), StoreError> {
         for attempt in self.all_in(AttemptState::Submitting).await? {
             // The flight is in its table before its intent is committed, so a row without one was left behind.
-            if !self.submits.contains(&attempt.id) {
-                self.orphaned(&attempt).await?;
+            if !self.submits.contains(&attempt.id) && !self.lookups.contains(&attempt.id) {
+                learn(&self.submission, &attempt, lookup::orphaned()).await?;
             }
         }
+        for id in woken {
+            self.news(id).await?;
+        }
+        self.unconfirmed().await?;
+        if watch {
+            self.watch().await?;
+        }
+        Ok(())
+    }
+
+    async fn unconfirmed(&self) -> Result<(), StoreError> {
         let open = self.all_in(AttemptState::Unconfirmed).await?;
         let ids: HashSet<_> = open.iter().map(|attempt| attempt.id).collect();
         self.agenda().keep(|id| ids.contains(&id));
-        let first_gap = Duration::from_millis(self.submission.config.dispatch.reconcile_ms);
+        let (pace, now) = (Pace::searching(&self.submission.config.dispatch), self.submission.clock.now());
         for attempt in open {
-            let due = self.agenda().due(attempt.id, first_gap, self.submission.clock.now());
-            if due || self.submission.clock.now() >= deadline(&attempt, &self.submission.config.dispatch) {
-                let lookup = look_up(self.submission.clone(), attempt.clone());
-                let _ = self.lookups.start(attempt.id, &self.child.sockets, lookup);
+            if self.agenda().due(attempt.id, pace, now) {
+                let _ = self.lookups.start(
+                    attempt.id,
+                    &self.child.sockets,
+                    lookup::look_up(self.submission.clone(), attempt.clone()),
+                );
             }
         }
+        Ok(())
+    }
+
+    /// Something new is known of an attempt, whatever state it is in.
+    async fn news(&self, id: AttemptId) -> Result<(), StoreError> {
+        let Some(attempt) = self.submission.reads.attempt(id).await? else { return Ok(()) };
+        match attempt.state {
+            AttemptState::Submitting => {}
+            AttemptState::Unconfirmed => {
+                let pace = Pace::searching(&self.submission.config.dispatch);
+                self.agenda().pull(id, pace, self.submission.clock.now());
+            }
+            AttemptState::Running | AttemptState::Storing | AttemptState::Ended(_) => self.look(attempt),
+        }
+        Ok(())
+    }
+
+    fn look(&self, attempt: Attempt) {
+        let _ = self.lookups.start(attempt.id, &self.child.sockets, late::look(self.submission.clone(), attempt));
+    }
+
+    /// What has ended is asked for slowly within the window; what was recorded counts however late it is.
+    async fn watch(&self) -> Result<(), StoreError> {
+        let config = &self.submission.config.dispatch;
+        let now = self.submission.clock.now();
+        let since = now.minus(Duration::from_secs(config.watch_s));
+        let mut all = self.ended(since).await?;
+        let ids: HashSet<_> = all.iter().map(|attempt| attempt.id).collect();
+        self.watched().keep(|id| ids.contains(&id));
+        all.retain(|attempt| self.watched().due(attempt.id, Pace::watching(config, spread(attempt.id)), now));
+        all.extend(self.submission.reads.given_up_with_evidence(PAGE).await?);
+        all.into_iter().for_each(|attempt| self.look(attempt));
+        self.evidence().await
+    }
+
+    async fn ended(&self, since: Timestamp) -> Result<Vec<Attempt>, StoreError> {
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.submission.reads.given_up(since, after, PAGE).await?;
+            after = page.last().map(|attempt| attempt.id);
+            let last = short(&page);
+            all.extend(page);
+            if last {
+                break;
+            }
+        }
+        after = None;
+        loop {
+            let page = self.submission.reads.timed_out(since, after, PAGE).await?;
+            after = page.last().map(|attempt| attempt.id);
+            let last = short(&page);
+            all.extend(page);
+            if last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Evidence whose wake was lost: an attempt that waits for it, or that has another task already.
+    async fn evidence(&self) -> Result<(), StoreError> {
+        let cursor = self.seen().cursor;
+        let cursor = match cursor {
+            Some(cursor) => cursor,
+            None => self.submission.reads.found_evidence_start(BACK).await?,
+        };
+        let rows = self.submission.reads.found_evidence(cursor.saturating_sub(OVERLAP), PAGE).await?;
+        let furthest = rows.last().map_or(cursor, |(id, _)| *id).max(cursor);
+        for (id, row) in rows {
+            if self.seen().rows.insert(id) {
+                self.news(row.attempt).await?;
+            }
+        }
+        let mut seen = self.seen();
+        seen.cursor = Some(furthest);
+        seen.rows.retain(|id| *id > furthest.saturating_sub(OVERLAP));
         Ok(())
     }
 
@@ -131,7 +235,7 @@ impl Rounds {
         loop {
             let page = self.submission.reads.attempts_in(state, after, PAGE).await?;
             after = page.last().map(|attempt| attempt.id);
-            let last = u64::try_from(page.len()).unwrap_or(PAGE) < PAGE;
+            let last = short(&page);
             all.extend(page);
             if last {
                 return Ok(all);
@@ -139,121 +243,26 @@ impl Rounds {
         }
     }
 
-    async fn orphaned(&self, attempt: &Attempt) -> Result<(), StoreError> {
-        let fault = Fault {
-            code: ErrorCode::ProviderUnavailable,
-            message: "the process ended between the intent and the provider's answer".to_owned(),
-            http_status: None,
-            provider_code: None,
-            provider_message: None,
-            retry_after: None,
-            then: Then::Unclear,
-        };
-        learn(&self.submission, attempt, Learned::Unknown(fault)).await.map(|_| ())
-    }
-
-    fn agenda(&self) -> std::sync::MutexGuard<'_, Agenda> {
+    fn agenda(&self) -> MutexGuard<'_, Agenda> {
         self.agenda.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// Finds out about one attempt: recorded evidence first, then the provider where it can be asked, then the deadline.
-async fn look_up(submission: Submission, attempt: Attempt) {
-    if let Err(error) = find(&submission, &attempt).await {
-        tracing::warn!(attempt.id = %attempt.id, error = %error, "a lookup could not be recorded; it is made again");
+    fn watched(&self) -> MutexGuard<'_, Agenda> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-async fn find(submission: &Submission, attempt: &Attempt) -> Result<(), StoreError> {
-    let recorded = submission.reads.evidence(attempt.id).await?;
-    if let Some(known) = recorded.into_iter().next() {
-        let learned = Learned::Accepted { handle: known.handle, cost: None, reason: "its recorded evidence was found" };
-        return learn(submission, attempt, learned).await.map(|_| ());
-    }
-    let provider = submission.registry.provider(&attempt.provider).cloned();
-    if let Some(provider) = &provider
-        && let Some(handle) = ask(submission, provider, attempt).await
-    {
-        record(submission, attempt, &handle).await?;
-        let learned = Learned::Accepted { handle, cost: None, reason: "the provider knows it by our tag" };
-        return learn(submission, attempt, learned).await.map(|_| ());
-    }
-    if submission.clock.now() >= deadline(attempt, &submission.config.dispatch) {
-        tracing::error!(
-            generation.id = %attempt.generation, attempt.id = %attempt.id, provider = %attempt.provider,
-            at_risk = %attempt.price.decimal(), "a submit stays unconfirmed and is given up"
-        );
-        return learn(submission, attempt, Learned::GivenUp).await.map(|_| ());
-    }
-    let why = format!("unconfirmed: whether {} has it is being found out", attempt.provider);
-    submission.live.update(attempt.generation, |view| view.why = Some(why));
-    Ok(())
-}
-
-/// What the provider says it has under our tag. "Nothing" is no verdict before the deadline: the submit may still be on its way.
-async fn ask(submission: &Submission, provider: &Provider, attempt: &Attempt) -> Option<Handle> {
-    if !provider.adapter.capabilities(&attempt.endpoint).findable {
-        return None;
-    }
-    let account = provider.account(&attempt.account)?;
-    let call = provider.adapter.find(&attempt.endpoint, &attempt.tag)?;
-    match submission.executor.ask(provider, account, &attempt.endpoint, call).await {
-        Ok(reply) => match provider.adapter.read_find(&attempt.endpoint, &reply) {
-            Found::Task(handle) => Some(handle),
-            Found::Nothing => None,
-            Found::Unclear(fault) => {
-                tracing::debug!(attempt.id = %attempt.id, code = fault.code.as_str(), "a lookup told nothing");
-                None
-            }
-        },
-        Err(fault) => {
-            tracing::debug!(attempt.id = %attempt.id, code = fault.code.as_str(), "a lookup failed");
-            None
-        }
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn record(submission: &Submission, attempt: &Attempt, handle: &Handle) -> Result<(), StoreError> {
-    let evidence = Evidence {
-        attempt: attempt.id,
-        generation: attempt.generation,
-        account: format!("{}/{}", attempt.provider, attempt.account),
-        handle: handle.clone(),
-        source: "lookup",
-        at: submission.clock.now(),
-    };
-    submission.journal.evidence(evidence).await.map(|_| ())
+/// Whether it is the last page. A corrupt row shortens a page, so rows behind it wait for the next sweep.
+fn short(page: &[Attempt]) -> bool {
+    u64::try_from(page.len()).unwrap_or(PAGE) < PAGE
 }
 
-/// Commits what was learned and wakes the stage it belongs to.
-async fn learn(submission: &Submission, attempt: &Attempt, learned: Learned) -> Result<Option<Loaded>, StoreError> {
-    let Some(provider) = submission.registry.provider(&attempt.provider).cloned() else { return Ok(None) };
-    let around = Around {
-        retry: &provider.config.retry,
-        policy: &provider.policy,
-        bills: provider.adapter.capabilities(&attempt.endpoint).bills,
-        unit: rand::random(),
-        now: submission.clock.now(),
-    };
-    let decided = |loaded: &Loaded| decide(loaded, attempt.id, &learned, &around);
-    let after = commit(&submission.reads, &submission.journal, Start::Load(attempt.generation), decided).await?;
-    match learned {
-        Learned::Accepted { .. } => submission.wakes.polling.one(attempt.id),
-        Learned::Unknown(_) => submission.wakes.reconcile.one(attempt.id),
-        Learned::Done { .. } | Learned::NeverSent(_) | Learned::Refused(_) | Learned::GivenUp => {
-            if let Some(account) = provider.account(&attempt.account) {
-                account.budget.release(attempt.id);
-            }
-            submission.wakes.dispatch.one(attempt.generation);
-        }
-    }
-    if let Some(loaded) = &after {
-        if loaded.generation.cancel_requested_at.is_some() {
-            submission.wakes.cancel.one(attempt.generation);
-        }
-        if loaded.generation.state().terminal() {
-            submission.live.forget(attempt.generation);
-        }
-    }
-    Ok(after)
+/// 0..1, by the id.
+fn spread(id: AttemptId) -> f64 {
+    f64::from(id.0.as_fields().3.iter().fold(0_u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(u16::from(*byte))))
+        / f64::from(u16::MAX)
 }

@@ -30,6 +30,7 @@ pub fn service(addresses: &Addresses) -> String {
         "[server]\nbind = \"127.0.0.1:0\"\npublic_url = \"{inbound}\"\ndrain_s = 3\n\
          [store]\nurl = \"{database}\"\nread_timeout_ms = 2000\n\
          [dispatch]\nsweep_ms = 200\noffer_ms = 1000\nnot_after_ms = 1500\nreconcile_ms = 150\nreconcile_image_s = 8\nreconcile_video_s = 8\n\
+         lease_ttl_ms = 1000\nwatch_every_ms = 2000\n\
          [polling]\nbase_ms = 100\ncap_ms = 400\n\
          [assets]\nretry_delay_ms = 100\nmax_retry_delay_ms = 500\nstall_ms = 1500\n\
          [telemetry]\nfilter = \"info\"\n"

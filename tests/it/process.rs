@@ -58,7 +58,7 @@ impl Server {
 fn configuration(simulator: &str) -> String {
     let mut text = String::from(
         "[server]\nbind = \"127.0.0.1:0\"\ndrain_s = 5\n[polling]\nbase_ms = 50\ncap_ms = 200\n\
-         [dispatch]\nreconcile_ms = 100\nreconcile_image_s = 2\n[assets]\nretry_delay_ms = 50\nmax_retry_delay_ms = 200\n",
+         [dispatch]\nreconcile_ms = 100\nreconcile_image_s = 2\nlease_ttl_ms = 100\n[assets]\nretry_delay_ms = 50\nmax_retry_delay_ms = 200\n",
     );
     for (name, path) in
         [("kling", "kling"), ("pollo", "pollo/api/platform"), ("replicate", "replicate/v1"), ("flux", "flux"), ("tuzi", "tuzi")]
@@ -183,7 +183,7 @@ async fn a_kill_during_a_submit_is_looked_up_and_never_submitted_again() {
 
 #[actix_web::test]
 async fn a_kill_during_a_submit_that_cannot_be_looked_up_ends_unconfirmed() {
-    let bed = Bed::new();
+    let bed = Bed::with(vec![("LONGTAKE__PROVIDERS__FLUX__SUBMIT_TIMEOUT_MS", "2000".to_owned())]);
     let server = bed.serve();
     let id = bed.submit(&server, json!({ "modelIdentifier": "flux-2-pro", "prompt": "a dam [[sim hang=20000]]" })).await;
     bed.accepted_by_provider().await;
@@ -401,7 +401,10 @@ async fn a_provider_that_cannot_be_reached_is_tried_again_and_never_billed_twice
 
 #[actix_web::test]
 async fn a_submit_that_never_arrived_ends_unconfirmed_with_what_the_attempt_met_and_is_not_repeated() {
-    let bed = Bed::with(vec![("LONGTAKE__DISPATCH__RECONCILE_VIDEO_S", "1".to_owned())]);
+    let bed = Bed::with(vec![
+        ("LONGTAKE__DISPATCH__RECONCILE_VIDEO_S", "1".to_owned()),
+        ("LONGTAKE__PROVIDERS__KLING__SUBMIT_TIMEOUT_MS", "2000".to_owned()),
+    ]);
     let server = bed.serve();
     let id = bed.submit(&server, json!({ "modelIdentifier": "kling-2.6", "prompt": "lost [[sim drop=before]]" })).await;
     let shown = bed.ended(&server, &id).await;

@@ -35,6 +35,7 @@ fn generation_events(slots: u16) -> Vec<(String, GenerationEvent)> {
     ];
     for slot in 0..slots {
         events.push(("Intent".to_owned(), GenerationEvent::Intent { slot }));
+        events.push(("Reclaimed".to_owned(), GenerationEvent::Reclaimed { slot }));
         let settlements = [
             ("delivered", Settlement::Delivered),
             ("owed again", Settlement::Owe { wait: Duration::from_secs(1), counts: true }),

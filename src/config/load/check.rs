@@ -105,6 +105,11 @@ fn stages(config: &Config, problems: &mut Vec<String>) {
     range("dispatch.not_after_ms", config.dispatch.not_after_ms, (100, 60_000), problems);
     range("dispatch.queue_deadline_s", config.dispatch.queue_deadline_s, (1, 2_592_000), problems);
     range("dispatch.reconcile_ms", config.dispatch.reconcile_ms, (10, 600_000), problems);
+    range("dispatch.hold_s", config.dispatch.hold_s, (1, 31_536_000), problems);
+    range("dispatch.max_resubmits", config.dispatch.max_resubmits, (0, 10), problems);
+    range("dispatch.lease_ttl_ms", config.dispatch.lease_ttl_ms, (0, 600_000), problems);
+    range("dispatch.watch_s", config.dispatch.watch_s, (0, 31_536_000), problems);
+    range("dispatch.watch_every_ms", config.dispatch.watch_every_ms, (10, 86_400_000), problems);
     let polling = &config.polling;
     range("polling.base_ms", polling.base_ms, (10, 3_600_000), problems);
     range("polling.cap_ms", polling.cap_ms, (10, 3_600_000), problems);

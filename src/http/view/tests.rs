@@ -11,6 +11,7 @@ use crate::domain::{
     money::Micros,
     record::{Endpoint, Handle, Kind},
     slots::Slots,
+    unconfirmed::OnUnconfirmed,
 };
 
 const NOW: Timestamp = Timestamp(1_000_000);
@@ -39,6 +40,7 @@ fn generation(state: GenerationState, slots: &str) -> Generation {
         cancel_requested_at: None,
         failure: None,
         request_id: Arc::from("r"),
+        on_unconfirmed: OnUnconfirmed::Fail,
     }
 }
 
@@ -76,6 +78,7 @@ fn attempt(of: &Generation, n: u16, state: AttemptState) -> Attempt {
         cost: None,
         charged: true,
         failure: None,
+        lost_at: None,
     }
 }
 

@@ -135,6 +135,12 @@ pub fn pair() -> Credential {
     Credential::Pair { access: "access".to_owned(), secret: SecretString::from("TOP-SECRET") }
 }
 
+/// What was sent with the tag `tag-7f3a`, within five minutes around [`SUBMITTED_AT`].
+pub fn search(endpoint: &Endpoint) -> Search<'_> {
+    let half = Duration::from_secs(150);
+    Search { endpoint, tag: "tag-7f3a", sent: &Value::Null, from: SUBMITTED_AT.minus(half), until: SUBMITTED_AT.plus(half) }
+}
+
 /// A handle by id.
 pub fn handle(task_id: &str) -> Handle {
     Handle { task_id: task_id.to_owned(), poll_url: None }
@@ -344,15 +350,16 @@ fn check_poll(suite: &Suite) {
 fn check_find_and_cancel(suite: &Suite) {
     let (adapter, endpoint) = (&suite.adapter, &suite.endpoint);
     let capabilities = adapter.capabilities(endpoint);
-    assert_eq!(capabilities.findable, matches!(suite.found, Case::Is(_)));
-    assert_eq!(adapter.find(endpoint, "tag-7f3a").is_some(), capabilities.findable);
+    let search = search(endpoint);
+    assert_eq!(capabilities.found_by == FoundBy::Tag, matches!(suite.found, Case::Is(_)));
+    assert_eq!(adapter.find(&search).is_some(), capabilities.found_by != FoundBy::Nobody);
     given(&suite.found, |(answer, id)| {
-        assert!(adapter.find(endpoint, "tag-7f3a").unwrap().url.as_str().contains("tag-7f3a"));
-        assert_eq!(adapter.read_find(endpoint, &answer.reply()), Found::Task(handle(id)));
+        assert!(adapter.find(&search).unwrap().url.as_str().contains("tag-7f3a"));
+        assert_eq!(adapter.read_find(&search, &answer.reply()), Found::Task(handle(id)));
     });
-    given(&suite.not_found, |answer| assert_eq!(adapter.read_find(endpoint, &answer.reply()), Found::Nothing));
+    given(&suite.not_found, |answer| assert_eq!(adapter.read_find(&search, &answer.reply()), Found::Nothing));
     for status in [200, 401, 404, 429, 500, 503] {
-        assert!(matches!(adapter.read_find(endpoint, &page(status).reply()), Found::Unclear(_)), "{status}");
+        assert!(matches!(adapter.read_find(&search, &page(status).reply()), Found::Unclear(_)), "{status}");
     }
     assert_eq!(capabilities.cancellable, matches!(suite.cancelled, Case::Is(_)));
     assert_eq!(adapter.cancel(&suite.context()).is_some(), capabilities.cancellable);
@@ -376,7 +383,7 @@ fn check_credential(suite: &Suite) {
     let fault = adapter.authorize(&suite.wrong_credential, endpoint, SUBMITTED_AT).unwrap_err();
     assert_eq!((fault.code, fault.then), (ErrorCode::AuthenticationFailed, Then::Final));
     let submit = suite.call(&[], &json!({}), |call| adapter.submit(call)).unwrap();
-    let others = [adapter.poll(&suite.context()).ok(), adapter.find(endpoint, "t"), adapter.cancel(&suite.context())];
+    let others = [adapter.poll(&suite.context()).ok(), adapter.find(&search(endpoint)), adapter.cancel(&suite.context())];
     for call in others.into_iter().flatten().chain([submit]) {
         assert!(!format!("{call:?}").contains("SECRET"));
     }

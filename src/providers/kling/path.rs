@@ -103,9 +103,13 @@ pub fn poll(endpoint: &Endpoint, id: &str) -> Result<Url, Fault> {
     place::url(endpoint, template, &[("kind", path.kind()), ("id", id)])
 }
 
-/// Where a task is asked for by our tag: the legacy poll path takes either id (reference, "query task").
-pub fn find(endpoint: &Endpoint, tag: &str) -> Result<Url, Fault> {
+/// Where a task is asked for by our tag: the legacy poll path takes either id (reference, "query task"). A relay asks its own
+/// database at its own path.
+pub fn find(endpoint: &Endpoint, tag: &str, relay: bool) -> Result<Url, Fault> {
     let path = Path::of(endpoint)?;
+    if relay {
+        return poll(endpoint, tag);
+    }
     let template = if path.new_standard() { "/tasks?external_task_ids={id}" } else { path.poll_template() };
     place::url(endpoint, template, &[("kind", path.kind()), ("id", tag)])
 }

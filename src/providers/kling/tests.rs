@@ -135,7 +135,7 @@ fn relay() -> Suite {
         done_one: Case::Is((answer(200, done), OutputSource::Url("https://cdn.test/1".to_owned()))),
         failed: Case::Is((failed("no face found"), "no face found")),
         moderated: Case::Is(failed("sensitive content")),
-        found: Case::NotApplicable("a relay asks its own database: its \"not found\" proves nothing"),
+        found: Case::Is((enveloped(json!({"task_id": ID, "task_info": {"external_task_id": "tag-7f3a"}})), ID)),
         not_found: Case::NotApplicable("a relay asks its own database: its \"not found\" proves nothing"),
         ..suite(endpoint("legacy", true, Kind::Video, &options), Kind::Video, legacy_task, "succeed", "videos")
     }
@@ -296,13 +296,13 @@ fn a_relay_has_its_own_paths_and_may_want_whole_seconds() {
     assert!(wire(&call).contains("\"duration\": 10"));
     assert_eq!(Kling.poll(&suite.context()).unwrap().url.path(), format!("/v1/videos/task/{ID}"));
     let capabilities = Kling.capabilities(&suite.endpoint);
-    assert!(!capabilities.idempotent_submit && !capabilities.findable);
+    assert!(!capabilities.idempotent_submit, "it is looked for, but never sent again");
 }
 
 #[test]
 fn polls_and_lookups_go_to_the_family_that_created_the_task() {
     let urls = |suite: &Suite| {
-        let find = Kling.find(&suite.endpoint, "tag-7f3a").unwrap().url;
+        let find = Kling.find(&conformance::search(&suite.endpoint)).unwrap().url;
         [Kling.poll(&suite.context()).unwrap().url, find].map(|url| url.as_str().trim_start_matches(BASE).to_owned())
     };
     let [image, picture, newer, _] = suites().try_into().ok().unwrap();
@@ -401,7 +401,7 @@ fn an_answer_about_other_tasks_teaches_nothing() {
     assert!(matches!(newer.read_poll(&other), Polled::Unclear(_)));
     let two = enveloped(json!([{"id": "1", "status": "failed"}, {"id": ID, "status": "processing"}]));
     assert!(matches!(newer.read_poll(&two), Polled::Pending { .. }));
-    assert!(matches!(Kling.read_find(&newer.endpoint, &two.reply()), Found::Unclear(_)));
+    assert!(matches!(Kling.read_find(&conformance::search(&newer.endpoint), &two.reply()), Found::Unclear(_)));
 }
 
 #[test]
@@ -436,4 +436,18 @@ fn a_relays_words_decide_only_where_it_refuses() {
     assert_eq!(relay.refusal(&busy(500)).then, Then::Unclear);
     // A code of Kling's own that comes through is read as Kling's.
     assert_eq!(relay.refusal(&error(429, 1304, "ip")).then, Then::Final);
+}
+
+#[test]
+fn through_a_relay_only_a_task_that_echoes_our_tag_is_ours_and_not_found_proves_nothing() {
+    let read = |suite: &Suite, body: Value| Kling.read_find(&conformance::search(&suite.endpoint), &enveloped(body).reply());
+    let relay = relay();
+    assert!(matches!(read(&relay, json!({"task_id": "9", "task_status": "submitted"})), Found::Unclear(_)));
+    let other = json!({"task_id": "9", "task_info": {"external_task_id": "tag-of-a-stranger"}});
+    assert!(matches!(read(&relay, other.clone()), Found::Unclear(_)));
+    assert!(matches!(read(&relay, json!([])), Found::Unclear(_)));
+    let [legacy, _, _, _] = suites().try_into().ok().unwrap();
+    assert!(matches!(read(&legacy, other), Found::Unclear(_)), "another tag is never ours");
+    assert_eq!(read(&legacy, json!([])), Found::Nothing);
+    assert_eq!(Kling.find(&conformance::search(&relay.endpoint)).unwrap().url.path(), "/v1/videos/task/tag-7f3a");
 }

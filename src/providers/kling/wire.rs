@@ -280,15 +280,21 @@ fn cost(task: &Value) -> Option<Micros> {
     dollars.filter(|parts| !parts.is_empty()).map(|parts| Micros::from_dollars(parts.iter().sum()))
 }
 
-/// Reads the answer to a lookup by our tag.
-pub fn read_find(reply: &Reply) -> Found {
+/// Our tag, as the task shows it: legacy in `task_info`, newer beside the id.
+fn echo(task: &Value) -> Option<&str> {
+    text(task, &["task_info", "external_task_id"]).or_else(|| text(task, &["external_id"])).filter(|echo| !echo.is_empty())
+}
+
+/// Reads the answer to a lookup by our tag. Through a relay strangers' tasks are in reach: only one that echoes our tag is ours, and
+/// that it knows none proves nothing.
+pub fn read_find(tag: &str, reply: &Reply, relay: bool) -> Found {
     let Some(body) = reply.json() else {
         return Found::Unclear(TABLE.unclear(Said::of(reply), "it answered with something that is not JSON"));
     };
     let said = said(reply, &body);
     if refused(&body) {
         return match said.code.as_deref() {
-            Some("1201") => Found::Nothing,
+            Some("1201") if !relay => Found::Nothing,
             _ => Found::Unclear(TABLE.unclear(said, "the lookup was refused")),
         };
     }
@@ -296,12 +302,13 @@ pub fn read_find(reply: &Reply) -> Found {
         return Found::Unclear(TABLE.unclear(said, "the lookup failed"));
     }
     let found = match listed(&body).map(Vec::as_slice) {
-        Some([]) => return Found::Nothing,
-        Some([one]) => task_id(one),
+        Some([]) if !relay => return Found::Nothing,
+        Some([one]) => Some(one),
         Some(_) => None,
-        None => task_id(task(&body)),
+        None => Some(task(&body)),
     };
-    match found {
+    let ours = |task: &&Value| echo(task).map_or(!relay, |echo| echo == tag);
+    match found.filter(ours).and_then(task_id) {
         Some(task_id) => Found::Task(Handle { task_id, poll_url: None }),
         None => Found::Unclear(TABLE.unclear(said, "it answered without one task")),
     }

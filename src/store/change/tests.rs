@@ -14,6 +14,7 @@ use crate::domain::{
     money::Micros,
     record::{Endpoint, Kind},
     slots::Slots,
+    unconfirmed::OnUnconfirmed,
 };
 
 const NOW: Timestamp = Timestamp(1_780_000_000_000);
@@ -91,6 +92,7 @@ fn born(outputs: u16) -> Loaded {
         cancel_requested_at: None,
         failure: None,
         request_id: Arc::from("r"),
+        on_unconfirmed: OnUnconfirmed::Fail,
     };
     Loaded { generation, attempts: Vec::new(), assets: Vec::new() }
 }
@@ -133,6 +135,7 @@ fn new_attempt(generation: &Generation, n: u16, slot: u16) -> NewAttempt {
         cost: None,
         charged: false,
         failure: None,
+        lost_at: None,
     };
     NewAttempt { attempt, request: serde_json::Value::Null }
 }
@@ -157,6 +160,7 @@ fn decide(loaded: &Loaded, step: &Step) -> Option<Transition> {
     match step.event {
         AttemptEvent::Accepted => attempt.charged = step.at_accept,
         AttemptEvent::Finished => attempt.charged = true,
+        AttemptEvent::Lost => attempt.lost_at = Some(NOW),
         AttemptEvent::Failed | AttemptEvent::Cancelled => attempt.charged &= !step.unbilled,
         AttemptEvent::OutcomeUnknown
         | AttemptEvent::Resend

@@ -60,6 +60,7 @@ const ATTEMPT_CHANGE: Columns = &[
     ("cost", Type::Big),
     ("charged", Type::Flag),
     ("failure", Type::Text),
+    ("lost_at", Type::Big),
 ];
 
 /// What a transition may change of an asset.
@@ -200,6 +201,7 @@ const GENERATION: Columns = &[
     ("cancel_requested_at", Type::Big),
     ("failure", Type::Text),
     ("request_id", Type::Text),
+    ("on_unconfirmed", Type::Small),
 ];
 
 const PAYLOAD: Columns = &[("generation_id", Type::Id), ("request", Type::Text)];

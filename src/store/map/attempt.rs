@@ -30,6 +30,7 @@ pub struct AttemptChange {
     cost: Option<i64>,
     charged: bool,
     failure: Option<String>,
+    lost_at: Option<i64>,
 }
 
 /// The mutable columns of an attempt.
@@ -49,6 +50,7 @@ pub fn attempt_change(row: &Attempt) -> Result<AttemptChange, StoreError> {
         cost: row.cost.map(|cost| cost.0),
         charged: row.charged,
         failure: optional_json(row.failure.as_ref())?,
+        lost_at: row.lost_at.map(|at| at.0),
     })
 }
 
@@ -85,6 +87,7 @@ pub fn attempt_model(row: &Attempt) -> Result<attempts::Model, StoreError> {
         cost: row.cost.map(|cost| cost.0),
         charged: row.charged,
         failure: optional_json(row.failure.as_ref())?,
+        lost_at: row.lost_at.map(|at| at.0),
     })
 }
 
@@ -126,5 +129,6 @@ fn read_attempt(row: attempts::Model) -> Option<Attempt> {
         cost: row.cost.map(Micros),
         charged: row.charged,
         failure: parsed(row.failure.as_deref())?,
+        lost_at: row.lost_at.map(Timestamp),
     })
 }

@@ -13,6 +13,7 @@ use crate::{
         record::Generation,
         slots::Slots,
         time::Timestamp,
+        unconfirmed::OnUnconfirmed,
     },
     store::StoreError,
 };
@@ -77,6 +78,7 @@ pub fn generation_model(row: &Generation) -> Result<generations::Model, StoreErr
         cancel_requested_at: row.cancel_requested_at.map(|at| at.0),
         failure: optional_json(row.failure.as_ref())?,
         request_id: text(&row.request_id),
+        on_unconfirmed: row.on_unconfirmed.number(),
     })
 }
 
@@ -117,5 +119,6 @@ fn read_generation(row: generations::Model) -> Option<Generation> {
         cancel_requested_at: row.cancel_requested_at.map(Timestamp),
         failure: parsed(row.failure.as_deref())?,
         request_id: row.request_id.into(),
+        on_unconfirmed: OnUnconfirmed::of_number(row.on_unconfirmed)?,
     })
 }

@@ -16,6 +16,7 @@ use crate::domain::{
     record::{Asset, AssetState, Attempt, Endpoint, Generation, Handle},
     slots::Slots,
     time::Timestamp,
+    unconfirmed::OnUnconfirmed,
 };
 
 fn id() -> impl Strategy<Value = Uuid> {
@@ -62,7 +63,8 @@ fn word() -> impl Strategy<Value = String> {
 
 fn any_generation() -> impl Strategy<Value = Generation> {
     let ids = (id(), id(), id(), any::<u8>(), any::<i32>());
-    let progress = (state(), "[oadfc]{1,10}", instant(), any::<u16>(), state());
+    let progress =
+        (state(), "[oadfc]{1,10}", instant(), any::<u16>(), state(), proptest::sample::select(&OnUnconfirmed::ALL[..]));
     let asked = (any::<u16>(), any::<u16>(), word(), word(), kind(), any::<u8>(), any::<i64>());
     let times = (instant(), instant(), instant(), option::of(instant()), option::of(instant()));
     (ids, progress, asked, times, failure(), word()).prop_map(|(ids, progress, asked, times, failure, request_id)| Generation {
@@ -92,6 +94,7 @@ fn any_generation() -> impl Strategy<Value = Generation> {
         cancel_requested_at: times.4,
         failure,
         request_id: request_id.into(),
+        on_unconfirmed: progress.5,
     })
 }
 
@@ -101,7 +104,15 @@ fn any_attempt() -> impl Strategy<Value = Attempt> {
     let names = (word(), word(), word(), word(), word());
     let endpoint = (".*", ".*", ".*", proptest::collection::btree_map(".*", ".*", 0..3));
     let handle = option::of((".*", option::of(".*")));
-    let times = (instant(), instant(), instant(), option::of(instant()), option::of(instant()), option::of(instant()));
+    let times = (
+        instant(),
+        instant(),
+        instant(),
+        option::of(instant()),
+        option::of(instant()),
+        option::of(instant()),
+        option::of(instant()),
+    );
     let money = (any::<i64>(), option::of(any::<i64>()), any::<bool>());
     (ids, what, names, endpoint, handle, times, money, failure()).prop_map(
         |(ids, what, names, endpoint, handle, times, money, failure)| Attempt {
@@ -132,6 +143,7 @@ fn any_attempt() -> impl Strategy<Value = Attempt> {
             cost: money.1.map(Micros),
             charged: money.2,
             failure,
+            lost_at: times.6,
         },
     )
 }
@@ -245,6 +257,7 @@ fn sample() -> generations::Model {
         cancel_requested_at: None,
         failure: None,
         request_id: "r".to_owned(),
+        on_unconfirmed: 0,
     }
 }
 

@@ -12,8 +12,8 @@ use longtake::{
     },
     providers::{
         adapter::{
-            Adapter, Bills, Call, Cancelled, Capabilities, Context, Credential, Fault, Found, HttpCall, ImageForms, Polled,
-            Reply, Submitted, Then,
+            Adapter, Bills, Call, Cancelled, Capabilities, Context, Credential, Fault, Found, FoundBy, HttpCall, ImageForms,
+            Polled, Reply, Search, Submitted, Then,
         },
         catalogue::Model,
         registry::{Adapters, Provider, Registry},
@@ -133,7 +133,7 @@ impl Adapter for Fake {
         Capabilities {
             bills: Bills::AtAccept,
             idempotent_submit: false,
-            findable: false,
+            found_by: FoundBy::Nobody,
             cancellable: false,
             synchronous: false,
             output_lifetime: Duration::from_secs(600),
@@ -157,11 +157,11 @@ impl Adapter for Fake {
         Polled::Unclear(fault(ErrorCode::InternalError))
     }
 
-    fn find(&self, _: &Endpoint, _: &str) -> Option<HttpCall> {
+    fn find(&self, _: &Search<'_>) -> Option<HttpCall> {
         None
     }
 
-    fn read_find(&self, _: &Endpoint, _: &Reply) -> Found {
+    fn read_find(&self, _: &Search<'_>, _: &Reply) -> Found {
         Found::Nothing
     }
 

@@ -147,11 +147,14 @@ async fn the_books_equal_the_providers_through_faults_and_a_kill_on_postgresql()
     database.drop_all().await;
 }
 
-/// Retries soon; nothing else is different.
+/// Retries soon, and doubts that end soon; nothing else is different.
 fn quick() -> Vec<(&'static str, String)> {
     vec![
         ("LONGTAKE__PROVIDERS__KLING__RETRY__INITIAL_DELAY_MS", "50".to_owned()),
         ("LONGTAKE__PROVIDERS__FLUX__RETRY__INITIAL_DELAY_MS", "50".to_owned()),
         ("LONGTAKE__DISPATCH__RECONCILE_VIDEO_S", "3".to_owned()),
+        ("LONGTAKE__DISPATCH__NOT_AFTER_MS", "1000".to_owned()),
+        ("LONGTAKE__PROVIDERS__KLING__SUBMIT_TIMEOUT_MS", "2000".to_owned()),
+        ("LONGTAKE__PROVIDERS__FLUX__SUBMIT_TIMEOUT_MS", "2000".to_owned()),
     ]
 }

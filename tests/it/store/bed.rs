@@ -19,6 +19,7 @@ use longtake::{
         record::{Asset, AssetState, Attempt, Endpoint, Event, Generation, GenerationRequest, Handle, History, Kind},
         slots::{Slot, Slots},
         time::Timestamp,
+        unconfirmed::OnUnconfirmed,
     },
     lifeline::Lifeline,
     store::{Birth, Evidence, Guard, Journal, NewAttempt, Store, StoreError, Transition},
@@ -174,6 +175,7 @@ pub fn generation(project: ProjectId) -> Generation {
         cancel_requested_at: None,
         failure: None,
         request_id: Arc::from("req"),
+        on_unconfirmed: OnUnconfirmed::Fail,
     }
 }
 
@@ -233,6 +235,7 @@ pub fn attempt(generation: &Generation, n: u16) -> Attempt {
         cost: None,
         charged: false,
         failure: None,
+        lost_at: None,
     }
 }
 

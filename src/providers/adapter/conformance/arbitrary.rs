@@ -121,7 +121,7 @@ proptest! {
             if let Polled::Unclear(fault) = suite.adapter.read_poll(&context, &reply) {
                 prop_assert_eq!(fault.then, Then::Unclear);
             }
-            let _ = suite.adapter.read_find(&suite.endpoint, &reply);
+            let _ = suite.adapter.read_find(&search(&suite.endpoint), &reply);
             let _ = suite.adapter.read_cancel(&context, &reply);
             let odd = Handle { task_id: String::from_utf8_lossy(&body).into_owned(), poll_url: poll_url.clone() };
             let context = Context { handle: &odd, ..context };
