@@ -9,6 +9,7 @@ pub mod projects;
 pub mod serve;
 pub mod simulate;
 pub mod spend;
+pub mod spool;
 mod system;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
@@ -43,6 +44,9 @@ pub enum Command {
     Projects(ProjectsCommand),
     /// What was spent, held, given back and is at risk; also while the server runs.
     Spend(SpendArgs),
+    /// Evidence that waits in files for the database; also while the server runs.
+    #[command(subcommand)]
+    Spool(SpoolCommand),
     /// Print the OpenAPI document.
     Openapi,
     /// The configuration.
@@ -224,6 +228,22 @@ pub struct SpendArgs {
     pub file: ConfigFile,
 }
 
+/// `longtake spool …`.
+#[derive(Debug, Subcommand)]
+pub enum SpoolCommand {
+    /// Bring what a dead host has spooled into the database. A server merges its own folder itself, at its start.
+    Merge {
+        /// The host's data folder, or a copy of it.
+        dir: PathBuf,
+        /// Answer as JSON.
+        #[arg(long)]
+        json: bool,
+        /// The file.
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+}
+
 /// `longtake config …`.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
@@ -247,6 +267,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Keys(command) => keys::run(command, &mut out::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Projects(command) => projects::run(command, &mut out::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Spend(args) => spend::run(&args, &mut out::stdout()).map(|()| ExitCode::SUCCESS),
+        Command::Spool(command) => spool::run(command, &mut out::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Openapi => openapi::run(&mut out::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Check { file }) => config::check(&file, &mut out::stdout()).map(|()| ExitCode::SUCCESS),
     }

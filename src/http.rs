@@ -12,6 +12,7 @@ pub mod edge;
 pub mod etag;
 pub mod generations;
 pub mod health;
+pub mod hooks;
 pub mod listing;
 pub mod media;
 pub mod metrics;
@@ -38,7 +39,7 @@ use crate::{
     config::Config,
     domain::{error::ErrorCode, id::GenerationId, time::Timestamp},
     http::problem::Problem,
-    intake::room::Room,
+    intake::{hook::Desk, room::Room},
     observe::{Live, Pulses},
     providers::{catalogue::Catalogue, registry::Registry},
     storage::Storage,
@@ -60,6 +61,8 @@ pub struct Api {
     pub journal: Journal,
     /// Reads.
     pub reads: Reads,
+    /// Receives webhooks.
+    pub desk: Desk,
     /// API keys.
     pub keys: Keys,
     /// Models.
@@ -92,6 +95,8 @@ pub struct Api {
     pub known_keys: auth::KnownKeys,
     /// The cap on unfinished generations; start with `Default`.
     pub room: Room,
+    /// Webhooks in hand; start with `Default`.
+    pub hooks_in_hand: hooks::InHand,
     /// The last health report; start with `Default`.
     pub health: health::Reports,
     /// How clients reach us when `server.public_url` says nothing; set by [`serve`] once the port is known.

@@ -5,6 +5,7 @@
 pub mod accept;
 pub mod ask;
 pub mod command;
+pub mod hook;
 pub mod key_text;
 pub mod keys;
 pub mod room;

@@ -7,6 +7,7 @@ pub mod body;
 pub mod client;
 pub mod gate;
 pub mod guard;
+pub mod hooks;
 pub mod ranges;
 
 /// Installs the one TLS provider (ring) of the program. The app calls it before any client is built; again is harmless.

@@ -10,6 +10,7 @@ pub mod keys;
 pub mod map;
 pub mod reads;
 pub mod shards;
+pub mod spool;
 mod checkpoint;
 mod connect;
 mod lock;
@@ -28,6 +29,7 @@ pub use error::StoreError;
 pub use journal::{Journal, JournalCounts};
 pub use keys::{KeyRecord, Keys, Project, Scope};
 pub use reads::{EvidenceRow, HistoryRow, ListFilter, Loaded, Reads, Spend, SpendBy, SpendFilter, SpendRow, StateCounts};
+pub use spool::{Kept, Spool};
 
 /// The database, opened. Clones share it; with the last one the journals made from it end too.
 #[derive(Debug, Clone)]
@@ -40,6 +42,7 @@ struct Inner {
     journal: Journal,
     reads: Reads,
     keys: Keys,
+    spool: Spool,
     lock: Option<Arc<Lock>>,
     closing: CancellationToken,
     tasks: TaskTracker,
@@ -54,7 +57,7 @@ impl Drop for Inner {
 
 impl Store {
     /// Opens for a server: takes the lock (an OS lock beside the SQLite file, a session advisory lock on PostgreSQL), migrates,
-    /// marks every other node dead and claims all shards.
+    /// merges the evidence that processes before it have spooled, marks every other node dead and claims all shards.
     ///
     /// # Errors
     /// [`StoreError::Locked`] while another server runs on this database; [`StoreError::Unavailable`] when it cannot be reached.
@@ -65,12 +68,14 @@ impl Store {
         clock: Clock,
         runtime: &Handle,
     ) -> Result<Self, StoreError> {
-        let (target, config) = (Target::of(config, data_dir)?, config.clone());
+        let (target, config, data_dir) = (Target::of(config, data_dir)?, config.clone(), data_dir.to_owned());
         let opening = async move {
             let lock = Arc::new(Lock::take(&target).await?);
             connect::migrate(&target).await?;
+            let spool = Spool::at(&data_dir, node);
+            merge_left(&data_dir, &target, &config).await?;
             let held = journal::nodes::take_over(&target, node, clock.now()).await?;
-            let store = Self::start(&target, &config, journal::Scope::new(node, held), Some(lock), clock);
+            let store = Self::start(&target, &config, (journal::Scope::new(node, held), Some(lock)), spool, clock);
             store.keys().ensure_default_project().await?;
             Ok(store)
         };
@@ -84,6 +89,7 @@ impl Store {
     /// [`StoreError::Unavailable`] when the database cannot be reached.
     pub async fn open_beside(config: &StoreConfig, data_dir: &Path, clock: Clock, runtime: &Handle) -> Result<Self, StoreError> {
         let (target, config) = (Target::of(config, data_dir)?, config.clone());
+        let spool = Spool::at(data_dir, NodeId::fresh());
         let opening = async move {
             match Lock::take(&target).await {
                 Ok(lock) => {
@@ -94,14 +100,20 @@ impl Store {
                 Err(StoreError::Locked { .. }) => connect::await_migrated(&target).await?,
                 Err(error) => return Err(error),
             }
-            let store = Self::start(&target, &config, journal::Scope::nobody(), None, clock);
+            let store = Self::start(&target, &config, (journal::Scope::nobody(), None), spool, clock);
             store.keys().ensure_default_project().await?;
             Ok(store)
         };
         on(runtime, opening).await
     }
 
-    fn start(target: &Target, config: &StoreConfig, scope: journal::Scope, lock: Option<Arc<Lock>>, clock: Clock) -> Self {
+    fn start(
+        target: &Target,
+        config: &StoreConfig,
+        (scope, lock): (journal::Scope, Option<Arc<Lock>>),
+        spool: Spool,
+        clock: Clock,
+    ) -> Self {
         let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
         let journal = journal::start(target, config, scope, lock.clone(), (&closing, &tasks));
         if lock.is_some() {
@@ -109,7 +121,7 @@ impl Store {
         }
         let reads = Reads::new(target.readers(config.readers), target.read_timeout());
         let keys = Keys::new(target.admin(), target.write_timeout(), clock);
-        Self { inner: Arc::new(Inner { journal, reads, keys, lock, closing, tasks }) }
+        Self { inner: Arc::new(Inner { journal, reads, keys, spool, lock, closing, tasks }) }
     }
 
     /// The way to write, as long as the lifeline holds.
@@ -128,6 +140,12 @@ impl Store {
     #[must_use]
     pub fn keys(&self) -> Keys {
         self.inner.keys.clone()
+    }
+
+    /// The way to keep evidence, whether or not the database takes it.
+    #[must_use]
+    pub fn spool(&self) -> Spool {
+        self.inner.spool.clone()
     }
 
     /// Whether this node may still trust what it holds. Always yes: until several nodes share a database, the lock that `open`
@@ -157,6 +175,23 @@ impl Store {
             lock.release().await;
         }
     }
+}
+
+/// Merges what the processes before this one have spooled, through a journal of its own that ends with it: it needs no shard.
+async fn merge_left(data_dir: &Path, target: &Target, config: &StoreConfig) -> Result<(), StoreError> {
+    let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let journal = journal::start(target, config, journal::Scope::nobody(), None, (&closing, &tasks));
+    let reads = Reads::new(target.readers(1), target.read_timeout());
+    let merged = spool::merge_folder(data_dir, (&journal, &reads)).await;
+    closing.cancel();
+    tasks.close();
+    tasks.wait().await;
+    reads.close().await;
+    let merged = merged?;
+    if merged.files > 0 {
+        tracing::info!(files = merged.files, receipts = merged.receipts(), "merged what was spooled before");
+    }
+    Ok(())
 }
 
 /// Runs on the runtime that owns the sockets: a connection belongs to the runtime it was opened on.

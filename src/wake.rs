@@ -106,6 +106,8 @@ pub struct Wakes {
     pub reconcile: Wake<AttemptId>,
     /// The poller: an attempt runs at its provider.
     pub polling: Wake<AttemptId>,
+    /// The poller: a provider called back about a running attempt; it is polled now.
+    pub poll_now: Wake<AttemptId>,
     /// The poller: the client wants this generation cancelled.
     pub cancel: Wake<GenerationId>,
     /// The uploader: an attempt's assets are to be stored.
@@ -122,6 +124,7 @@ impl Wakes {
             offers: Arc::new(offers),
             reconcile: Wake::bounded(1_024),
             polling: Wake::bounded(65_536),
+            poll_now: Wake::bounded(4_096),
             cancel: Wake::bounded(1_024),
             assets: Wake::bounded(4_096),
         }

@@ -16,7 +16,9 @@ use crate::{
     domain::{attempt::AttemptState, id::NodeId},
     flights::Flights,
     http::Api,
+    intake::hook::Desk,
     lifeline::Lifeline,
+    net::hooks::{self, Hooks},
     observe::{Live, Pulses},
     providers::{catalogue::Catalogue, executor::Executor, registry::Registry},
     storage::Storage,
@@ -43,6 +45,8 @@ pub(super) async fn parts(config: Config, clock: Clock, sockets: Handle) -> anyh
         Ok(catalogue) => Arc::new(catalogue),
         Err(problems) => bail!("models: {}", problems.join("; ")),
     };
+    let secrets = hooks::load(&config.server, &config.data_dir).context("the server secret cannot be had")?;
+    let hooks = Hooks::new(config.server.public_url.as_deref(), secrets);
     let storage = Storage::open(&config.storage, &config.data_dir).await.context("the storage does not open")?;
     let store = Store::open(&config.store, &config.data_dir, NodeId::fresh(), clock.clone(), &sockets)
         .await
@@ -66,6 +70,7 @@ pub(super) async fn parts(config: Config, clock: Clock, sockets: Handle) -> anyh
         registry,
         catalogue,
         storage,
+        hooks,
     })
 }
 
@@ -95,6 +100,7 @@ pub(super) fn api(parts: &Parts, sockets: Handle, metrics: PrometheusHandle, dra
     Api {
         journal: parts.store.journal(&parts.lifeline),
         reads: parts.store.reads(),
+        desk: desk(parts),
         keys: parts.store.keys(),
         catalogue: Arc::clone(&parts.catalogue),
         registry: Arc::clone(&parts.registry),
@@ -111,8 +117,23 @@ pub(super) fn api(parts: &Parts, sockets: Handle, metrics: PrometheusHandle, dra
         draining,
         known_keys: Default::default(),
         room: Default::default(),
+        hooks_in_hand: Default::default(),
         health: Default::default(),
         bound: OnceLock::new(),
+    }
+}
+
+/// What receives webhooks.
+fn desk(parts: &Parts) -> Desk {
+    Desk {
+        hooks: parts.hooks.clone(),
+        registry: Arc::clone(&parts.registry),
+        reads: parts.store.reads(),
+        journal: parts.store.journal(&parts.lifeline),
+        spool: parts.store.spool(),
+        poll_now: parts.wakes.poll_now.clone(),
+        reconcile: parts.wakes.reconcile.clone(),
+        clock: parts.clock.clone(),
     }
 }
 

@@ -38,6 +38,7 @@ fn dispatcher(parts: &Parts) -> ChildSpec {
         let dispatch = Dispatch {
             reads: parts.store.reads(),
             journal: parts.store.journal(&child.lifeline),
+            spool: parts.store.spool(),
             registry: Arc::clone(&parts.registry),
             live: parts.live.clone(),
             clock: parts.clock.clone(),
@@ -102,6 +103,7 @@ fn submission(parts: &Parts) -> Submission {
         catalogue: Arc::clone(&parts.catalogue),
         executor: parts.executor.clone(),
         storage: parts.storage.clone(),
+        hooks: parts.hooks.clone(),
         live: parts.live.clone(),
         clock: parts.clock.clone(),
         wakes: parts.wakes.clone(),

@@ -36,6 +36,15 @@ pub struct ProviderConfig {
     pub secret_key: Option<SecretString>,
     /// File that holds it.
     pub secret_key_file: Option<PathBuf>,
+    /// Give this provider a URL to call us back, where it takes one and `server.public_url` is set. Default on.
+    pub webhooks: bool,
+    /// What signs this provider's webhooks, for accounts that name none of their own (Kling, Replicate and Pollo show it in their
+    /// console; for BFL it is made up and sent along). Several, separated by white space, to rotate. Where it is set, a webhook
+    /// without a right signature is refused; where it is not, the unguessable URL alone is the proof.
+    #[serde(serialize_with = "redacted")]
+    pub webhook_secret: Option<SecretString>,
+    /// File that holds it.
+    pub webhook_secret_file: Option<PathBuf>,
     /// Further accounts by name; each has its own budgets.
     pub accounts: BTreeMap<String, AccountConfig>,
     /// Connect timeout, milliseconds. Default 5,000.
@@ -79,6 +88,9 @@ impl Default for ProviderConfig {
             access_key: None,
             secret_key: None,
             secret_key_file: None,
+            webhooks: true,
+            webhook_secret: None,
+            webhook_secret_file: None,
             accounts: BTreeMap::new(),
             connect_timeout_ms: 5_000,
             submit_timeout_ms: 30_000,
@@ -113,6 +125,11 @@ pub struct AccountConfig {
     pub secret_key: Option<SecretString>,
     /// File that holds it.
     pub secret_key_file: Option<PathBuf>,
+    /// What signs the webhooks of this account; overrides the provider's.
+    #[serde(serialize_with = "redacted")]
+    pub webhook_secret: Option<SecretString>,
+    /// File that holds it.
+    pub webhook_secret_file: Option<PathBuf>,
     /// Overrides the provider's.
     pub requests_per_minute: Option<u32>,
     /// Overrides the provider's.

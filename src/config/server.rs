@@ -1,16 +1,35 @@
 //! `[server]`: the HTTP server and its limits.
 
+use std::path::PathBuf;
+
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use validator::Validate;
 
+use crate::config::storage::redacted;
+
+/// Below `data_dir`: the server secret where the configuration gives none.
+pub const SECRET_FILE: &str = "server-secret";
+
+/// Fewest characters of a server secret: 128 bits of hexadecimal digits.
+pub const SHORTEST_SECRET: usize = 32;
+
 /// `[server]`. Environment: `LONGTAKE__SERVER__<KEY>`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
+#[derive(Debug, Clone, Serialize, Deserialize, Validate)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
     /// Address to listen on; port 0 takes a free one. Default loopback only: exposing it is a decision.
     pub bind: String,
     /// How clients reach us, without a trailing slash; none makes URLs from the request's own authority on loopback binds.
+    ///
+    /// Providers call us back below it; without it no provider is given a webhook, and polling does everything.
     pub public_url: Option<String>,
+    /// What makes the URLs of webhooks unguessable, at least 32 characters. Several, separated by white space, to rotate: the
+    /// first signs, all are accepted. None (default): made once, kept in `data_dir/server-secret`.
+    #[serde(serialize_with = "redacted")]
+    pub secret: Option<SecretString>,
+    /// File that holds it.
+    pub secret_file: Option<PathBuf>,
     /// Worker threads. Default 2: they only parse and hop to the socket runtime.
     #[validate(range(min = 1, max = 1024, message = "must be between 1 and 1024"))]
     pub workers: usize,
@@ -41,6 +60,8 @@ impl Default for ServerConfig {
         Self {
             bind: "127.0.0.1:8080".to_owned(),
             public_url: None,
+            secret: None,
+            secret_file: None,
             workers: 2,
             max_body_bytes: 16 * 1024 * 1024,
             max_json_depth: 32,

@@ -22,7 +22,7 @@ use crate::{
     observe::{ChildContext, Live},
     providers::registry::{Provider, Registry},
     store::{
-        Journal, Reads, StoreError,
+        Journal, Reads, Spool, StoreError,
         change::{Start, commit},
     },
     wake::{Offer, Wakes},
@@ -38,6 +38,8 @@ pub struct Dispatch {
     pub reads: Reads,
     /// Writes.
     pub journal: Journal,
+    /// Evidence that waits for the database.
+    pub spool: Spool,
     /// Providers with their budgets.
     pub registry: Arc<Registry>,
     /// Live `why`.
@@ -104,6 +106,9 @@ impl Rounds {
     }
 
     async fn round(&self, woken: Option<&std::collections::HashSet<GenerationId>>) -> Result<(), StoreError> {
+        // Before anything further is submitted, the database knows what providers told us while it was away.
+        let merged = self.dispatch.spool.merge(&self.dispatch.journal, &self.dispatch.reads).await?;
+        merged.attempts.into_iter().for_each(|attempt| self.dispatch.wakes.reconcile.one(attempt));
         let now = self.dispatch.clock.now();
         for id in woken.into_iter().flatten() {
             self.offers().moved(*id);

@@ -19,7 +19,7 @@ use crate::{config::server::ServerConfig, domain::error::ErrorCode, http::proble
 /// `UNSUPPORTED_MEDIA_TYPE`, `PAYLOAD_TOO_LARGE`, or `INVALID_REQUEST` with the position of what cannot be read.
 pub async fn json(request: &HttpRequest, payload: Payload, limits: &ServerConfig) -> Result<Value, Problem> {
     check_type(request)?;
-    let bytes = read(request, payload, limits).await?;
+    let bytes = raw(request, payload, (limits.max_body_bytes, Duration::from_secs(limits.body_timeout_s))).await?;
     parse(&bytes, limits.max_json_depth)
 }
 
@@ -39,8 +39,15 @@ fn check_type(request: &HttpRequest) -> Result<(), Problem> {
     refuse("only `application/json` is read here")
 }
 
-async fn read(request: &HttpRequest, mut payload: Payload, limits: &ServerConfig) -> Result<BytesMut, Problem> {
-    let largest = limits.max_body_bytes;
+/// Reads a body as it is, of at most so many bytes and within so long.
+///
+/// # Errors
+/// `PAYLOAD_TOO_LARGE`, or `INVALID_REQUEST` when it breaks off or does not arrive in time.
+pub async fn raw(
+    request: &HttpRequest,
+    mut payload: Payload,
+    (largest, longest): (usize, Duration),
+) -> Result<BytesMut, Problem> {
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > largest) {
         return Err(too_large(largest));
@@ -56,7 +63,7 @@ async fn read(request: &HttpRequest, mut payload: Payload, limits: &ServerConfig
         }
         Ok(body)
     };
-    match tokio::time::timeout(Duration::from_secs(limits.body_timeout_s), all).await {
+    match tokio::time::timeout(longest, all).await {
         Ok(body) => body,
         Err(_) => Err(Problem::new(ErrorCode::InvalidRequest, "the body did not arrive in time")),
     }

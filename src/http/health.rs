@@ -76,7 +76,7 @@ pub struct HealthDetail {
 /// One thing the service stands on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Check {
-    /// `reads`, `journal` or `storage`.
+    /// `reads`, `journal`, `storage` or `spool`.
     name: &'static str,
     /// Whether it answered.
     ok: bool,
@@ -190,6 +190,7 @@ pub async fn detailed(api: Data<Api>) -> Result<HttpResponse, Problem> {
 
 async fn checks(api: &Api) -> Result<Arc<Vec<Check>>, Problem> {
     let (reads, journal, storage) = (api.reads.clone(), api.journal.clone(), api.storage.clone());
+    let spool = api.desk.spool.clone();
     let reports = api.health.clone();
     api.hop(async move {
         // Boxed: a storage's future is large, and everything above would carry it.
@@ -199,7 +200,7 @@ async fn checks(api: &Api) -> Result<Arc<Vec<Check>>, Problem> {
                 check("journal", journal.ping()),
                 check("storage", storage.ping()),
             );
-            Arc::new(vec![reads, journal, storage])
+            Arc::new(vec![reads, journal, storage, spooled(spool.waiting())])
         });
         Ok::<_, Problem>(reports.0.get_with((), run).await)
     })
@@ -215,6 +216,12 @@ async fn check<E: std::fmt::Display>(name: &'static str, ping: impl Future<Outpu
     Check { name, ok: error.is_none(), error }
 }
 
+/// Receipts that wait for the database are safe, and yet nothing further is submitted before they are in it.
+fn spooled(waiting: u64) -> Check {
+    let error = (waiting > 0).then(|| format!("{waiting} receipts of providers wait for the database"));
+    Check { name: "spool", ok: error.is_none(), error }
+}
+
 fn summary(api: &Api, checks: &[Check]) -> HealthBrief {
     let now = api.clock.now();
     let late = actors(api).iter().any(|actor| !actor.ok);
@@ -226,12 +233,12 @@ fn summary(api: &Api, checks: &[Check]) -> HealthBrief {
     }
 }
 
-/// The storage may be away for hours without a loss, and a late actor is being restarted: both only degrade.
+/// The storage may be away for hours without a loss, a late actor is being restarted, and what is spooled is safe: they only degrade.
 fn judge(checks: &[Check], late: bool, draining: bool) -> Health {
     let failed = |name: &str| checks.iter().any(|check| check.name == name && !check.ok);
     if draining || failed("reads") || failed("journal") {
         Health::Unhealthy
-    } else if late || failed("storage") {
+    } else if late || failed("storage") || failed("spool") {
         Health::Degraded
     } else {
         Health::Healthy
@@ -273,10 +280,12 @@ mod tests {
 
     #[test]
     fn only_the_database_and_the_end_make_it_unhealthy() {
-        let with =
-            |broken: &str| ["reads", "journal", "storage"].map(|name| Check { name, ok: name != broken, error: None }).to_vec();
+        let with = |broken: &str| {
+            ["reads", "journal", "storage", "spool"].map(|name| Check { name, ok: name != broken, error: None }).to_vec()
+        };
         assert_eq!(judge(&with(""), false, false), Health::Healthy);
         assert_eq!(judge(&with("storage"), false, false), Health::Degraded);
+        assert_eq!(judge(&with("spool"), false, false), Health::Degraded);
         assert_eq!(judge(&with(""), true, false), Health::Degraded);
         assert_eq!(judge(&with("reads"), false, false), Health::Unhealthy);
         assert_eq!(judge(&with("journal"), true, false), Health::Unhealthy);

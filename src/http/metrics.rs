@@ -40,6 +40,7 @@ fn take_over(api: &Api) {
     metrics::counter!("longtake_store_transitions_total").absolute(counts.transitions);
     metrics::counter!("longtake_store_evidence_total").absolute(counts.evidence);
     metrics::counter!("longtake_store_transitions_lost_total").absolute(counts.lost);
+    metrics::gauge!("longtake_spooled_receipts").set(exact(api.desk.spool.waiting()));
     for (name, pulse) in api.pulses.all() {
         metrics::counter!("longtake_actor_restarts_total", "actor" => name.clone()).absolute(pulse.restarts());
         let age = now.since(pulse.last_beat()).as_secs_f64();

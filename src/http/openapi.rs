@@ -9,7 +9,7 @@ use utoipa::{
     },
 };
 
-use crate::http::{docs, dto, generations, health, metrics, models, problem, spend};
+use crate::http::{docs, dto, generations, health, hooks, metrics, models, problem, spend};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,7 +20,7 @@ use crate::http::{docs, dto, generations, health, metrics, models, problem, spen
     ),
     paths(
         generations::create, generations::list, generations::show, generations::delete, generations::cancel,
-        generations::history, models::list, health::brief, health::detailed, metrics::render, spend::spend, spend::ledger,
+        generations::history, models::list, health::brief, health::detailed, metrics::render, hooks::receive, spend::spend, spend::ledger,
         docs::document, docs::to_page,
         docs::page, docs::error_page, media
     ),
@@ -30,6 +30,7 @@ use crate::http::{docs, dto, generations, health, metrics, models, problem, spen
         (name = "generations", description = "What is to be made."),
         (name = "models", description = "What can be asked for."),
         (name = "operation", description = "How the service is."),
+        (name = "webhooks", description = "Where providers call back."),
         (name = "documents", description = "What it says about itself."),
     )
 )]

@@ -16,7 +16,7 @@ use crate::{
     http::{
         Api,
         auth::{self, Access},
-        docs, edge, generations, health, media, metrics, models,
+        docs, edge, generations, health, hooks, media, metrics, models,
         problem::Problem,
         spend,
     },
@@ -50,6 +50,8 @@ pub const ROUTES: &[Entry] = {
         entry(Method::POST, "/api/external/generation/{id}/cancel", Client, || web::to(generations::cancel)),
         entry(Method::GET, "/api/external/generation/{id}/history", Client, || web::to(generations::history)),
         entry(Method::GET, "/api/external/models", Client, || web::to(models::list)),
+        // Providers have no key of ours: the URL is unguessable.
+        entry(Method::POST, "/hooks/{provider}/{attempt}/{token}", Open, || web::to(hooks::receive)),
         entry(Method::GET, "/api/health", Open, || web::to(health::brief)),
         entry(Method::GET, "/api/health/detailed", Admin, || web::to(health::detailed)),
         entry(Method::GET, "/api/admin/spend", Admin, || web::to(spend::spend)),

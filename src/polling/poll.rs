@@ -70,6 +70,8 @@ pub struct Shared {
     plan: Mutex<Plan>,
     /// A poll came back: the next due instant may be another.
     pub changed: Notify,
+    /// Polled once more when the poll in flight is back, or as soon as they are planned.
+    again: Mutex<HashSet<AttemptId>>,
     /// Status words that no table knows, by provider: each is logged once.
     heard: Mutex<HashSet<(ProviderName, String)>>,
 }
@@ -77,10 +79,28 @@ pub struct Shared {
 /// Unknown words remembered; past it a provider makes them up, and no further one is logged.
 const WORDS: usize = 256;
 
+/// Such attempts remembered: those of which a provider calls back before its own answer has been committed. Past it the hints are
+/// forgotten, which costs a wait.
+const AGAIN: usize = 4_096;
+
 impl Shared {
     /// The plan; held for a moment, never over an await.
     pub fn plan(&self) -> MutexGuard<'_, Plan> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Polls an attempt once more as soon as the poll in flight is back, or as soon as it is planned.
+    pub fn again(&self, id: AttemptId) {
+        let mut again = self.again.lock().unwrap_or_else(PoisonError::into_inner);
+        if again.len() >= AGAIN {
+            again.clear();
+        }
+        again.insert(id);
+    }
+
+    /// Whether it was asked for; asked for once, it is done once.
+    pub fn is_wanted_again(&self, id: AttemptId) -> bool {
+        self.again.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
     }
 
     fn first_heard(&self, provider: &ProviderName, word: &str) -> bool {
@@ -115,11 +135,14 @@ impl Polling {
                 Next::Again(Some(Duration::from_secs(1)))
             }
         };
-        let now = self.clock.now();
+        let (now, again) = (self.clock.now(), plan.is_wanted_again(id));
         match next {
             Next::Remove => plan.plan().remove(id),
             Next::Again(hint) => {
                 plan.plan().put_back(id, hint, now);
+                if again {
+                    plan.plan().pull(id, now);
+                }
             }
         }
         plan.changed.notify_one();

@@ -89,6 +89,7 @@ impl Rounds {
                 () = self.child.beat_due() => {}
                 () = self.shared.changed.notified() => {}
                 woken = self.polling.wakes.polling.next() => self.take_in(woken).await,
+                woken = self.polling.wakes.poll_now.next() => self.pull(woken).await,
                 woken = self.polling.wakes.cancel.next() => self.cancels(woken).await,
             }
         }
@@ -125,6 +126,20 @@ impl Rounds {
         }
     }
 
+    /// Polls now what a provider called back about. An attempt whose poll is in flight is polled once more after it, since the provider
+    /// may have answered that poll before it finished; one that does not run yet, as soon as it does.
+    async fn pull(&self, woken: Woken<AttemptId>) {
+        let new = woken.ids.iter().copied().filter(|id| !self.shared.plan().contains(*id)).collect();
+        self.take_in(Woken { ids: new, everywhere: woken.everywhere }).await;
+        let now = self.polling.clock.now();
+        for id in woken.ids {
+            if self.flights.contains(&id) || !self.shared.plan().contains(id) {
+                self.shared.again(id);
+            }
+            self.shared.plan().pull(id, now);
+        }
+    }
+
     async fn sweep(&self) -> Result<(), StoreError> {
         let mut after = None;
         loop {
@@ -150,7 +165,11 @@ impl Rounds {
                 strategy: self.strategy(attempt),
             };
             let now: Timestamp = self.polling.clock.now();
+            let new = !self.shared.plan().contains(attempt.id);
             self.shared.plan().insert(attempt.id, waiting, now);
+            if new && self.shared.is_wanted_again(attempt.id) {
+                self.shared.plan().pull(attempt.id, now);
+            }
         }
     }
 

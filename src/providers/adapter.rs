@@ -6,6 +6,7 @@ pub(crate) mod conformance;
 pub mod images;
 pub mod pick;
 pub mod place;
+pub mod signature;
 pub mod table;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
@@ -240,6 +241,28 @@ pub enum Found {
     Unclear(Fault),
 }
 
+/// A webhook as it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Webhook<'a> {
+    /// Headers.
+    pub headers: &'a HeaderMap,
+    /// The raw body: signatures are made over it as it is.
+    pub body: &'a [u8],
+    /// When it came.
+    pub at: Timestamp,
+}
+
+/// Who sent a webhook, by its signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signature {
+    /// The provider, with one of our secrets.
+    Verified,
+    /// Nobody can say: the provider signs nothing, or no secret is configured.
+    Unsigned,
+    /// Not the provider, or not now: the signature is missing, wrong or too old.
+    Forged,
+}
+
 /// What the answer to a cancel says.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cancelled {
@@ -403,4 +426,16 @@ pub trait Adapter: Send + Sync + fmt::Debug {
 
     /// Reads its answer.
     fn read_cancel(&self, context: &Context<'_>, reply: &Reply) -> Cancelled;
+
+    /// Adds to the paid call what only the wire may see: the secret that the provider is to sign its webhooks with, where it takes
+    /// one. Called after the attempt has kept the call.
+    fn seal(&self, call: HttpCall, _webhook_secret: Option<&SecretString>) -> HttpCall {
+        call
+    }
+
+    /// Whether one of `secrets` signed a webhook.
+    fn verify_webhook(&self, webhook: &Webhook<'_>, secrets: &[SecretString]) -> Signature;
+
+    /// The task that a webhook speaks of, where it names one. What it says of its state is not believed: it is polled.
+    fn read_webhook(&self, body: &[u8]) -> Option<Handle>;
 }

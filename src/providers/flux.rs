@@ -17,13 +17,13 @@ use secrecy::SecretString;
 use crate::{
     domain::{
         error::ErrorCode,
-        record::{Endpoint, Kind},
+        record::{Endpoint, Handle, Kind},
         time::Timestamp,
     },
     providers::{
         adapter::{
             Adapter, Bills, Call, Cancelled, Capabilities, Context, Credential, Fault, Found, FoundBy, HttpCall, ImageForms,
-            Polled, Reply, Search, Submitted, place,
+            Polled, Reply, Search, Signature, Submitted, Webhook, place, signature,
             table::{Said, unsendable},
         },
         schema::{InputSpec, tables},
@@ -129,5 +129,17 @@ impl Adapter for Flux {
     fn read_cancel(&self, _context: &Context<'_>, _reply: &Reply) -> Cancelled {
         // Never asked: BFL has no cancel.
         Cancelled::No
+    }
+
+    fn seal(&self, call: HttpCall, webhook_secret: Option<&SecretString>) -> HttpCall {
+        wire::seal(call, webhook_secret)
+    }
+
+    fn verify_webhook(&self, webhook: &Webhook<'_>, secrets: &[SecretString]) -> Signature {
+        signature::verify_hexadecimal("x-bfl-signature", webhook, secrets)
+    }
+
+    fn read_webhook(&self, body: &[u8]) -> Option<Handle> {
+        wire::read_webhook(body)
     }
 }

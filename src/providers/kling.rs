@@ -19,13 +19,13 @@ use self::path::Path;
 use crate::{
     domain::{
         error::ErrorCode,
-        record::{Endpoint, Kind},
+        record::{Endpoint, Handle, Kind},
         time::Timestamp,
     },
     providers::{
         adapter::{
             Adapter, Bills, Call, Cancelled, Capabilities, Context, Credential, Fault, Found, FoundBy, HttpCall, ImageForms,
-            Polled, Reply, Search, Submitted, pick, place, table::unsendable,
+            Polled, Reply, Search, Signature, Submitted, Webhook, pick, place, signature, table::unsendable,
         },
         schema::{InputSpec, tables},
     },
@@ -154,5 +154,13 @@ impl Adapter for Kling {
     fn read_cancel(&self, _context: &Context<'_>, _reply: &Reply) -> Cancelled {
         // Never asked: Kling documents no cancel, and no client has one.
         Cancelled::No
+    }
+
+    fn verify_webhook(&self, webhook: &Webhook<'_>, secrets: &[SecretString]) -> Signature {
+        signature::verify(&signature::STANDARD_WEBHOOKS, webhook, secrets)
+    }
+
+    fn read_webhook(&self, body: &[u8]) -> Option<Handle> {
+        wire::read_webhook(body)
     }
 }

@@ -15,13 +15,14 @@ use secrecy::SecretString;
 
 use crate::{
     domain::{
-        record::{Endpoint, Kind},
+        record::{Endpoint, Handle, Kind},
         time::Timestamp,
     },
     providers::{
         adapter::{
             Adapter, Bills, Call, Cancelled, Capabilities, Context, Credential, Fault, Found, FoundBy, HttpCall, ImageForms,
-            Polled, Reply, Search, Submitted, place,
+            Polled, Reply, Search, Signature, Submitted, Webhook, place,
+            signature::{self, Scheme},
         },
         schema::{InputSpec, tables},
     },
@@ -32,6 +33,11 @@ pub const OUTPUT_LIFETIME: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// Nothing is written about reads after a create; a minute costs nothing.
 pub const MISSING_GRACE: Duration = Duration::from_secs(60);
+
+/// Bare base64, says the documentation; with the version in front it is taken too. Whether the secret begins with `whsec_` is not
+/// established: both work.
+const SIGNED: Scheme =
+    Scheme { id: "x-webhook-id", timestamp: "x-webhook-timestamp", signature: "x-webhook-signature", bare: true };
 
 /// The mapping. Path families: `legacy` (default), `v1`.
 ///
@@ -126,5 +132,13 @@ impl Adapter for Pollo {
     fn read_cancel(&self, _context: &Context<'_>, _reply: &Reply) -> Cancelled {
         // Never asked: Pollo has no cancel.
         Cancelled::No
+    }
+
+    fn verify_webhook(&self, webhook: &Webhook<'_>, secrets: &[SecretString]) -> Signature {
+        signature::verify(&SIGNED, webhook, secrets)
+    }
+
+    fn read_webhook(&self, body: &[u8]) -> Option<Handle> {
+        wire::read_webhook(body)
     }
 }

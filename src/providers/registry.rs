@@ -11,6 +11,8 @@ mod tests;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use secrecy::SecretString;
+
 use crate::{
     config::{Config, providers::ProviderConfig},
     domain::{
@@ -50,6 +52,8 @@ pub struct Provider {
     pub config: ProviderConfig,
     /// Retries.
     pub policy: RetryPolicy,
+    /// What may sign its webhooks, of all its accounts: whose a webhook is, is known only after the database was asked.
+    pub webhook_secrets: Vec<SecretString>,
     /// Accounts that can be used; `default` first, then by name.
     pub accounts: Vec<Arc<Account>>,
     /// Why it cannot be used, in one sentence.
@@ -65,6 +69,8 @@ pub struct Account {
     pub name: Arc<str>,
     /// How it proves itself.
     pub credential: Credential,
+    /// What the provider is to sign the webhooks of its submits with, where it is told by each submit.
+    pub webhook_secret: Option<SecretString>,
     /// Submits, slots and polls.
     pub budget: Budget,
     /// Whether submits may go at all.
@@ -119,13 +125,14 @@ impl Provider {
         let adapter = adapters.by_name(word).ok_or_else(|| adapters.unknown(word))?;
         let base = base::base_url(section, word, clients.submit.allow());
         let (accounts, problems) = account::accounts(name, section);
+        let webhook_secrets = account::webhook_secrets(section)?;
         let disabled = disabled(section, base.as_ref().err(), &accounts, &problems);
         if disabled.is_none() && !problems.is_empty() {
             tracing::warn!(provider = name, problems = problems.join("; "), "accounts left out");
         }
         let section = ProviderConfig { base_url: base.unwrap_or_default(), ..section.clone() };
         let policy = section.retry.policy();
-        Ok(Self { name: name.into(), adapter, policy, accounts, disabled, clients, config: section })
+        Ok(Self { name: name.into(), adapter, policy, webhook_secrets, accounts, disabled, clients, config: section })
     }
 
     /// The account of that name.

@@ -16,13 +16,13 @@ use secrecy::SecretString;
 
 use crate::{
     domain::{
-        record::{Endpoint, Kind},
+        record::{Endpoint, Handle, Kind},
         time::Timestamp,
     },
     providers::{
         adapter::{
             Adapter, Bills, Call, Cancelled, Capabilities, Context, Credential, Fault, Found, FoundBy, HttpCall, ImageForms,
-            Polled, Reply, Search, Submitted, place,
+            Polled, Reply, Search, Signature, Submitted, Webhook, place, signature,
         },
         schema::{InputSpec, tables},
     },
@@ -134,5 +134,13 @@ impl Adapter for Replicate {
 
     fn read_cancel(&self, _context: &Context<'_>, reply: &Reply) -> Cancelled {
         wire::read_cancel(reply)
+    }
+
+    fn verify_webhook(&self, webhook: &Webhook<'_>, secrets: &[SecretString]) -> Signature {
+        signature::verify(&signature::STANDARD_WEBHOOKS, webhook, secrets)
+    }
+
+    fn read_webhook(&self, body: &[u8]) -> Option<Handle> {
+        wire::read_webhook(body)
     }
 }

@@ -17,13 +17,13 @@ use secrecy::SecretString;
 use crate::{
     domain::{
         error::ErrorCode,
-        record::{Endpoint, Kind},
+        record::{Endpoint, Handle, Kind},
         time::Timestamp,
     },
     providers::{
         adapter::{
             Adapter, Bills, Call, Cancelled, Capabilities, Context, Credential, Fault, Found, FoundBy, HttpCall, ImageForms,
-            Polled, Reply, Search, Submitted, Then, place,
+            Polled, Reply, Search, Signature, Submitted, Then, Webhook, place,
             table::{Said, unsendable},
         },
         flux,
@@ -177,5 +177,14 @@ impl Adapter for Tuzi {
     fn read_cancel(&self, _context: &Context<'_>, _reply: &Reply) -> Cancelled {
         // Never asked: no client has a cancel, and a cut connection stops nothing.
         Cancelled::No
+    }
+
+    fn verify_webhook(&self, _webhook: &Webhook<'_>, _secrets: &[SecretString]) -> Signature {
+        // Never asked for: none of its styles is known to take a URL.
+        Signature::Unsigned
+    }
+
+    fn read_webhook(&self, _body: &[u8]) -> Option<Handle> {
+        None
     }
 }

@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tracing::Instrument as _;
+use url::Url;
 
 use crate::{
     clock::Clock,
@@ -18,9 +19,10 @@ use crate::{
         time::Timestamp,
     },
     lifeline::Lifeline,
+    net::hooks::Hooks,
     observe::Live,
     providers::{
-        adapter::{Bills, Call, FoundBy, HttpCall, Reply, Submitted, Then},
+        adapter::{Bills, Call, Fault, FoundBy, HttpCall, Reply, Submitted, Then},
         catalogue::Catalogue,
         executor::{Executor, Sent, SubmitLimits, Trust},
         fault,
@@ -29,7 +31,7 @@ use crate::{
     sabotage::Mistake,
     storage::{Storage, StorageError, key},
     store::{
-        Evidence, EvidenceVerdict, Journal, Loaded, Reads, Store, StoreError,
+        Evidence, EvidenceVerdict, Journal, Kept, Loaded, Reads, Store, StoreError,
         change::{Change, Start, after, commit},
     },
     submission::{
@@ -56,6 +58,8 @@ pub struct Submission {
     pub executor: Executor,
     /// Inline outputs are staged here.
     pub storage: Storage,
+    /// Where providers may call us.
+    pub hooks: Hooks,
     /// Live views.
     pub live: Live,
     /// Time.
@@ -68,12 +72,23 @@ pub struct Submission {
     pub lifeline: Lifeline,
 }
 
-/// How long a commit of what a provider answered is tried again. Past it the attempt stays `submitting` without a flight: the
-/// reconciler takes it, and finds the evidence if that was recorded.
+/// How long a commit of what a provider answered is tried again where it is not the database that is away: that is waited for, as
+/// long as this process lives. Past it the attempt stays `submitting` without a flight: the reconciler takes it, and finds the
+/// evidence, which was recorded or spooled before.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Wait between such tries.
 const COMMIT_PAUSE: Duration = Duration::from_millis(250);
+
+/// Whether the database only cannot be reached at the moment.
+const fn away(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable { .. } | StoreError::Timeout | StoreError::Busy)
+}
+
+/// Whether this process will never write again.
+const fn over(error: &StoreError) -> bool {
+    matches!(error, StoreError::Revoked | StoreError::Closed | StoreError::Fenced)
+}
 
 /// What goes onto the wire.
 struct Prepared {
@@ -84,7 +99,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn call(&self, kind: Kind) -> Call<'_> {
+    fn call<'a>(&'a self, kind: Kind, webhook_url: Option<&'a Url>) -> Call<'a> {
         Call {
             prompt: &self.request.prompt,
             images: &self.request.input_images,
@@ -93,7 +108,7 @@ impl Prepared {
             kind,
             endpoint: &self.endpoint,
             tag: &self.tag,
-            webhook_url: None,
+            webhook_url,
         }
     }
 }
@@ -186,14 +201,16 @@ impl Flight {
             tag,
             outputs: outputs_of(slot, loaded.generation.outputs, loaded.generation.per_call).1,
         };
-        let call = match provider.adapter.submit(&prepared.call(model.kind)) {
-            Ok(call) => call,
+        let webhook = self.webhook();
+        let (call, digest) = match self.calls(&prepared, model.kind, webhook.as_ref()) {
+            Ok(calls) => calls,
             Err(fault) => return self.refuse(&loaded, fault::failure(&fault, path.clock.now())).await,
         };
         let plan = Plan {
             offer,
             endpoint: &prepared.endpoint,
             call: &call,
+            digest,
             tag: &prepared.tag,
             not_after: Duration::from_millis(path.config.dispatch.not_after_ms),
             now: path.clock.now(),
@@ -209,9 +226,26 @@ impl Flight {
             Some(sent) => sent,
             None => self.send(&prepared.endpoint, call, &committed).await,
         };
-        let learned = self.learn(&prepared.call(model.kind), sent).await;
+        let learned = self.learn(&prepared.call(model.kind, webhook.as_ref()), sent).await;
         self.record(committed, learned).await;
         Ok(true)
+    }
+
+    /// Where the provider may call us about this attempt.
+    fn webhook(&self) -> Option<Url> {
+        let config = &self.provider.config;
+        let url = || self.submission.hooks.url(&self.provider.name, self.offer.attempt, config.allow_loopback);
+        config.webhooks.then(url).flatten()
+    }
+
+    /// The call, and its digest without the webhook: that URL is another one for each attempt, and equal requests must stay equal.
+    fn calls(&self, prepared: &Prepared, kind: Kind, webhook: Option<&Url>) -> Result<(HttpCall, String), Fault> {
+        let call = self.provider.adapter.submit(&prepared.call(kind, webhook))?;
+        let digest = match webhook {
+            Some(_) => intent::digest(&self.provider.adapter.submit(&prepared.call(kind, None))?),
+            None => intent::digest(&call),
+        };
+        Ok((call, digest))
     }
 
     /// The mistake of submitting before the intent is committed; none in a service that is not sabotaged.
@@ -240,13 +274,14 @@ impl Flight {
         };
         tracing::info!(attempt.id = %attempt.id, "the provider does not know it: the same submit is sent again");
         let sent = self.send(&attempt.endpoint, call, &committed).await;
-        let learned = self.learn(&prepared.call(attempt.kind), sent).await;
+        let learned = self.learn(&prepared.call(attempt.kind, None), sent).await;
         self.record(committed, learned).await;
         Ok(())
     }
 
     async fn send(&self, endpoint: &Endpoint, call: HttpCall, committed: &Loaded) -> Sent {
         let path = &self.submission;
+        let call = self.provider.adapter.seal(call, self.account.webhook_secret.as_ref());
         let written = committed.attempts.iter().find(|attempt| attempt.id == self.offer.attempt);
         let not_after = written.map_or_else(|| path.clock.now(), |attempt| attempt.not_after);
         let store = path.store.clone();
@@ -323,7 +358,7 @@ impl Flight {
             let decided = |loaded: &Loaded| decide(loaded, offer.attempt, &learned, &around);
             match commit(&path.reads, &path.journal, start, decided).await {
                 Ok(after) => return self.tell(&learned, after),
-                Err(error) if path.clock.now() < give_up => {
+                Err(error) if away(&error) || (path.clock.now() < give_up && !over(&error)) => {
                     tracing::warn!(attempt.id = %offer.attempt, error = %error, "what the provider answered is not committed yet");
                     path.clock.sleep(COMMIT_PAUSE).await;
                     start = Start::Load(offer.generation);
@@ -347,9 +382,9 @@ impl Flight {
             at: path.clock.now(),
         };
         loop {
-            match path.journal.evidence(evidence.clone()).await {
-                Ok(EvidenceVerdict::Recorded | EvidenceVerdict::Known) => return,
-                Ok(EvidenceVerdict::Conflict) => {
+            match path.store.spool().keep(&path.journal, &evidence).await {
+                Ok(Kept::Written(EvidenceVerdict::Recorded | EvidenceVerdict::Known) | Kept::Spooled) => return,
+                Ok(Kept::Written(EvidenceVerdict::Conflict)) => {
                     let task = &handle.task_id;
                     tracing::error!(attempt.id = %offer.attempt, task, "another attempt holds this provider task: somebody must look");
                     return;

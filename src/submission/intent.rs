@@ -34,6 +34,8 @@ pub struct Plan<'a> {
     pub endpoint: &'a Endpoint,
     /// The request, without credential.
     pub call: &'a HttpCall,
+    /// Its digest, by which equal submits are found.
+    pub digest: String,
     /// Correlation tag.
     pub tag: &'a str,
     /// How soon after the commit the POST must leave.
@@ -88,7 +90,7 @@ fn attempt(generation: &Generation, n: u16, slot: u16, plan: &Plan<'_>) -> Attem
         model: generation.model.clone(),
         endpoint: plan.endpoint.clone(),
         tag: plan.tag.to_owned(),
-        request_digest: digest(plan.call),
+        request_digest: plan.digest.clone(),
         not_after: plan.now.plus(plan.not_after),
         handle: None,
         created_at: plan.now,
@@ -141,7 +143,9 @@ pub fn call(kept: &Value) -> Option<HttpCall> {
     Some(HttpCall { method: text("method")?.parse().ok()?, url: text("url")?.parse().ok()?, body })
 }
 
-fn digest(call: &HttpCall) -> String {
+/// SHA-256 of a request, in hexadecimal digits.
+#[must_use]
+pub fn digest(call: &HttpCall) -> String {
     Sha256::digest(request(call).to_string().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -122,6 +122,8 @@ impl Rounds {
     }
 
     async fn round(&self, woken: HashSet<AttemptId>, watch: bool) -> Result<(), StoreError> {
+        // Nothing is judged before what was spooled can be read.
+        self.submission.store.spool().merge(&self.submission.journal, &self.submission.reads).await?;
         for attempt in self.all_in(AttemptState::Submitting).await? {
             // The flight is in its table before its intent is committed, so a row without one was left behind.
             if !self.submits.contains(&attempt.id) && !self.lookups.contains(&attempt.id) {

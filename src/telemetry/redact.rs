@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use crate::config::Config;
+use crate::config::{Config, server::SECRET_FILE};
 
 /// A shorter text is no secret worth the name, and cutting it out would garble every line.
 const SHORTEST: usize = 8;
@@ -30,23 +30,34 @@ impl Secrets {
     pub fn of(config: &Config) -> Self {
         let mut secrets = Self::default();
         let mut both = |value: &Option<SecretString>, file: &Option<std::path::PathBuf>| {
-            secrets.add(value.as_ref().map(ExposeSecret::expose_secret));
+            secrets.add_all(value.as_ref().map(ExposeSecret::expose_secret));
             // Whoever uses the file reports that it cannot be read.
             let text = file.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
-            secrets.add(text.as_deref());
+            secrets.add_all(text.as_deref());
         };
+        both(&config.server.secret, &config.server.secret_file);
+        let kept = Some(config.data_dir.join(SECRET_FILE));
+        both(&None, &kept);
         both(&config.storage.secret_access_key, &config.storage.secret_access_key_file);
         for provider in config.providers.values() {
             both(&provider.api_key, &provider.api_key_file);
             both(&provider.secret_key, &provider.secret_key_file);
+            both(&provider.webhook_secret, &provider.webhook_secret_file);
             for account in provider.accounts.values() {
                 both(&account.api_key, &account.api_key_file);
                 both(&account.secret_key, &account.secret_key_file);
+                both(&account.webhook_secret, &account.webhook_secret_file);
             }
         }
         let database = Url::parse(&config.store.url).ok();
         secrets.add(database.as_ref().and_then(Url::password));
         secrets
+    }
+
+    /// Several may stand in one text, to rotate.
+    fn add_all(&mut self, secrets: Option<&str>) {
+        self.add(secrets);
+        secrets.into_iter().flat_map(str::split_whitespace).for_each(|secret| self.add(Some(secret)));
     }
 
     fn add(&mut self, secret: Option<&str>) {

@@ -8,6 +8,7 @@ mod app;
 mod commands;
 mod documents;
 mod generations;
+mod hooks;
 mod hostile;
 mod logs;
 mod spend;

@@ -1,6 +1,8 @@
 //! The real binary, killed and started again: what was accepted ends, and nothing is submitted twice.
 
 mod books;
+mod spool;
+mod webhooks;
 
 use std::{
     io::{BufRead as _, BufReader},

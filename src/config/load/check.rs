@@ -2,10 +2,11 @@
 
 use std::net::ToSocketAddrs;
 
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 use validator::{Validate, ValidateRange};
 
-use crate::config::{Config, providers::ProviderConfig, storage::StorageKind};
+use crate::config::{Config, providers::ProviderConfig, server::SHORTEST_SECRET, storage::StorageKind};
 
 /// Every problem, each a sentence that begins with its place.
 pub(super) fn problems(config: &Config) -> Vec<String> {
@@ -49,6 +50,13 @@ fn server(config: &Config, problems: &mut Vec<String>) {
     }
     if let Some(url) = &config.server.public_url {
         http_url("server.public_url", url, problems);
+    }
+    if config.server.secret.is_some() && config.server.secret_file.is_some() {
+        problems.push("server.secret: give it or secret_file, not both".to_owned());
+    }
+    let short = |secret: &SecretString| secret.expose_secret().split_whitespace().any(|word| word.len() < SHORTEST_SECRET);
+    if config.server.secret.as_ref().is_some_and(short) {
+        problems.push(format!("server.secret: must have at least {SHORTEST_SECRET} characters"));
     }
     if let Err(error) = tracing_subscriber::EnvFilter::try_new(&config.telemetry.filter) {
         problems.push(format!("telemetry.filter: {error}"));
@@ -131,6 +139,7 @@ fn provider(name: &str, provider: &ProviderConfig, problems: &mut Vec<String>) {
     let both = [
         ("api_key", provider.api_key.is_some() && provider.api_key_file.is_some()),
         ("secret_key", provider.secret_key.is_some() && provider.secret_key_file.is_some()),
+        ("webhook_secret", provider.webhook_secret.is_some() && provider.webhook_secret_file.is_some()),
     ];
     for (key, _) in both.into_iter().filter(|(_, both)| *both) {
         problems.push(format!("{}: give it or {key}_file, not both", place(key)));

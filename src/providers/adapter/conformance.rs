@@ -3,6 +3,7 @@
 
 mod arbitrary;
 mod tables;
+mod webhooks;
 
 use std::{sync::LazyLock, time::Duration};
 

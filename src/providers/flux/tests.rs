@@ -137,6 +137,9 @@ fn a_webhook_is_asked_for_only_where_the_host_is_pinned() {
     let base_url = "https://api.eu.bfl.ai".to_owned();
     let pinned = Suite { endpoint: Endpoint { base_url, ..pro.endpoint.clone() }, ..pro };
     assert!(submitted(&pinned, &[], &json!({})).contains(r#""webhook_url": "https://us.test/hooks/1""#));
+    let call = pinned.call(&[], &json!({}), |call| Flux.submit(call)).unwrap();
+    let sealed = wire(&Flux.seal(call, Some(&"made-up".to_owned().into())));
+    assert!(sealed.contains(r#""webhook_secret": "made-up""#), "{sealed}");
 }
 
 fn polled(base_url: &str, poll_url: Option<&str>) -> Result<String, Fault> {

@@ -1,5 +1,6 @@
 //! BFL on the wire; the relay style that copies it goes through here too.
 
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -15,7 +16,7 @@ use crate::{
         record::{Endpoint, Handle},
     },
     providers::adapter::{
-        Call, Context, Fault, HttpCall, Polled, Reply, Submitted, Then, images,
+        Body, Call, Context, Fault, HttpCall, Polled, Reply, Submitted, Then, images,
         pick::{self, id, number, text},
         place,
         table::{Said, Table, missing, unsendable},
@@ -43,6 +44,22 @@ pub fn submit(call: &Call<'_>, template: &str) -> Result<HttpCall, Fault> {
         body.insert("webhook_url".to_owned(), json!(url.as_str()));
     }
     Ok(HttpCall::post(place::url(call.endpoint, template, &[])?, Value::Object(body)))
+}
+
+/// Adds the secret that BFL is to sign its webhooks with, where it is given a webhook.
+pub fn seal(mut call: HttpCall, webhook_secret: Option<&SecretString>) -> HttpCall {
+    if let (Body::Json(Value::Object(body)), Some(secret)) = (&mut call.body, webhook_secret)
+        && body.contains_key("webhook_url")
+    {
+        body.insert("webhook_secret".to_owned(), json!(secret.expose_secret()));
+    }
+    call
+}
+
+/// Reads a webhook. The polling URL is not in it: it came with the answer to the submit, or there is none.
+pub fn read_webhook(body: &[u8]) -> Option<Handle> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    id(&body, &["id"]).map(|task_id| Handle { task_id, poll_url: None })
 }
 
 /// With a webhook BFL answers without a polling URL, and the global host may not find a task of a region: a webhook is only

@@ -280,6 +280,12 @@ fn cost(task: &Value) -> Option<Micros> {
     dollars.filter(|parts| !parts.is_empty()).map(|parts| Micros::from_dollars(parts.iter().sum()))
 }
 
+/// Reads a webhook: the task alone (legacy and newer), or, from a relay, in an envelope.
+pub fn read_webhook(body: &[u8]) -> Option<Handle> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    task_id(task(&body)).map(|task_id| Handle { task_id, poll_url: None })
+}
+
 /// Our tag, as the task shows it: legacy in `task_info`, newer beside the id.
 fn echo(task: &Value) -> Option<&str> {
     text(task, &["task_info", "external_task_id"]).or_else(|| text(task, &["external_id"])).filter(|echo| !echo.is_empty())

@@ -114,6 +114,12 @@ pub fn read_submit(reply: &Reply) -> Submitted {
     Submitted::Fault(TABLE.unclear(said, "it failed"))
 }
 
+/// Reads a webhook.
+pub fn read_webhook(body: &[u8]) -> Option<Handle> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    id(content(&body), &["taskId"]).map(|task_id| Handle { task_id, poll_url: None })
+}
+
 /// Reads the answer to a status call.
 pub fn read_poll(context: &Context<'_>, reply: &Reply) -> Polled {
     let Some(body) = reply.json().filter(Value::is_object) else {

@@ -27,6 +27,8 @@ pub(super) fn accounts(provider: &str, section: &ProviderConfig) -> (Vec<Arc<Acc
         access_key: section.access_key.clone(),
         secret_key: section.secret_key.clone(),
         secret_key_file: section.secret_key_file.clone(),
+        webhook_secret: None,
+        webhook_secret_file: None,
         requests_per_minute: None,
         concurrency: None,
     };
@@ -39,14 +41,22 @@ pub(super) fn accounts(provider: &str, section: &ProviderConfig) -> (Vec<Arc<Acc
             Ok(Some(_)) if accounts.iter().any(|known: &Arc<Account>| &*known.name == name) => {
                 problems.push(format!("two accounts are called {name}"));
             }
-            Ok(Some(credential)) => accounts.push(Arc::new(account(provider, name, credential, (section, entry)))),
+            Ok(Some(credential)) => match account(provider, name, credential, (section, entry)) {
+                Ok(account) => accounts.push(Arc::new(account)),
+                Err(problem) => problems.push(format!("account {name}: {problem}")),
+            },
             Err(problem) => problems.push(format!("account {name}: {problem}")),
         }
     }
     (accounts, problems)
 }
 
-fn account(provider: &str, name: &str, credential: Credential, (section, entry): (&ProviderConfig, &AccountConfig)) -> Account {
+fn account(
+    provider: &str,
+    name: &str,
+    credential: Credential,
+    (section, entry): (&ProviderConfig, &AccountConfig),
+) -> Result<Account, String> {
     let label = if name == DEFAULT_ACCOUNT { provider.to_owned() } else { format!("{provider} ({name})") };
     let limits = Limits {
         requests_per_minute: entry.requests_per_minute.unwrap_or(section.requests_per_minute),
@@ -59,7 +69,33 @@ fn account(provider: &str, name: &str, credential: Credential, (section, entry):
         probe_patience: Duration::from_millis(section.connect_timeout_ms.saturating_add(section.submit_timeout_ms))
             .saturating_add(PROBE_SLACK),
     };
-    Account { name: name.into(), credential, budget: Budget::new(&*label, limits), breaker: Breaker::new(rules), label }
+    let (budget, breaker) = (Budget::new(&*label, limits), Breaker::new(rules));
+    let webhook_secret = own_webhook_secrets(section, entry)?.into_iter().next();
+    Ok(Account { name: name.into(), credential, webhook_secret, budget, breaker, label })
+}
+
+/// What may sign the webhooks of any account of a section.
+pub(super) fn webhook_secrets(section: &ProviderConfig) -> Result<Vec<SecretString>, String> {
+    let mut all = words("webhook_secret", section.webhook_secret.as_ref(), section.webhook_secret_file.as_deref())?;
+    for entry in section.accounts.values() {
+        all.extend(words("webhook_secret", entry.webhook_secret.as_ref(), entry.webhook_secret_file.as_deref())?);
+    }
+    Ok(all)
+}
+
+/// An account's own, else its section's.
+fn own_webhook_secrets(section: &ProviderConfig, entry: &AccountConfig) -> Result<Vec<SecretString>, String> {
+    let own = words("webhook_secret", entry.webhook_secret.as_ref(), entry.webhook_secret_file.as_deref())?;
+    if !own.is_empty() {
+        return Ok(own);
+    }
+    words("webhook_secret", section.webhook_secret.as_ref(), section.webhook_secret_file.as_deref())
+}
+
+/// Several secrets in one text, to rotate.
+fn words(field: &str, given: Option<&SecretString>, file: Option<&Path>) -> Result<Vec<SecretString>, String> {
+    let text = text(field, given, file)?.unwrap_or_default();
+    Ok(text.split_whitespace().map(|word| SecretString::from(word.to_owned())).collect())
 }
 
 /// The credential of an account: a key, or a pair; none when nothing is given.
@@ -79,20 +115,24 @@ fn credential(entry: &AccountConfig) -> Result<Option<Credential>, String> {
 
 /// A secret from its field or its file. An empty one is none: `LONGTAKE__PROVIDERS__KLING__API_KEY=` switches it off.
 fn secret(field: &str, given: Option<&SecretString>, file: Option<&Path>) -> Result<Option<SecretString>, String> {
-    let text = match (given, file) {
-        (Some(_), Some(_)) => return Err(format!("both {field} and {field}_file are given; one must go")),
-        (Some(given), None) => given.expose_secret().trim().to_owned(),
-        (None, Some(file)) => {
-            let read = fs::read_to_string(file).map_err(|error| format!("{field}_file {}: {error}", file.display()))?;
-            match read.trim() {
-                "" => return Err(format!("{field}_file {} is empty", file.display())),
-                text => text.to_owned(),
-            }
-        }
-        (None, None) => return Ok(None),
-    };
+    let Some(text) = text(field, given, file)? else { return Ok(None) };
     if HeaderValue::from_str(&text).is_err() {
         return Err(format!("{field} holds characters that no HTTP header can carry"));
     }
     Ok((!text.is_empty()).then(|| SecretString::from(text)))
+}
+
+fn text(field: &str, given: Option<&SecretString>, file: Option<&Path>) -> Result<Option<String>, String> {
+    match (given, file) {
+        (Some(_), Some(_)) => Err(format!("both {field} and {field}_file are given; one must go")),
+        (Some(given), None) => Ok(Some(given.expose_secret().trim().to_owned())),
+        (None, Some(file)) => {
+            let read = fs::read_to_string(file).map_err(|error| format!("{field}_file {}: {error}", file.display()))?;
+            match read.trim() {
+                "" => Err(format!("{field}_file {} is empty", file.display())),
+                text => Ok(Some(text.to_owned())),
+            }
+        }
+        (None, None) => Ok(None),
+    }
 }

@@ -182,6 +182,12 @@ fn gather(value: &Value, kind: Kind, depth: u8, found: &mut Vec<Output>) {
     }
 }
 
+/// Reads a webhook: the prediction.
+pub fn read_webhook(body: &[u8]) -> Option<Handle> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    id(&body, &["id"]).map(|task_id| Handle { task_id, poll_url: None })
+}
+
 /// The cancel call.
 pub fn cancel(context: &Context<'_>) -> Result<HttpCall, Fault> {
     let url = place::url(context.endpoint, "/predictions/{id}/cancel", &[("id", &context.handle.task_id)])?;

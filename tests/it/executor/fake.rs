@@ -7,13 +7,13 @@ use longtake::{
     config::{Config, providers::ProviderConfig},
     domain::{
         error::ErrorCode,
-        record::{Endpoint, Kind},
+        record::{Endpoint, Handle, Kind},
         time::Timestamp,
     },
     providers::{
         adapter::{
             Adapter, Bills, Call, Cancelled, Capabilities, Context, Credential, Fault, Found, FoundBy, HttpCall, ImageForms,
-            Polled, Reply, Search, Submitted, Then,
+            Polled, Reply, Search, Signature, Submitted, Then, Webhook,
         },
         catalogue::Model,
         registry::{Adapters, Provider, Registry},
@@ -171,5 +171,13 @@ impl Adapter for Fake {
 
     fn read_cancel(&self, _: &Context<'_>, _: &Reply) -> Cancelled {
         Cancelled::No
+    }
+
+    fn verify_webhook(&self, _: &Webhook<'_>, _: &[SecretString]) -> Signature {
+        Signature::Unsigned
+    }
+
+    fn read_webhook(&self, _: &[u8]) -> Option<Handle> {
+        None
     }
 }

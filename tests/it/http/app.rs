@@ -17,9 +17,10 @@ use longtake::{
     clock::{Clock, ManualClock},
     config::Config,
     domain::{id::NodeId, time::Timestamp},
-    http::{Api, auth::KnownKeys, configure, health::Reports},
-    intake::{keys, room::Room},
+    http::{Api, auth::KnownKeys, configure, health::Reports, hooks::InHand},
+    intake::{hook::Desk, keys, room::Room},
     lifeline::Lifeline,
+    net::hooks::Hooks,
     observe::{Live, Pulses},
     providers::{catalogue::Catalogue, registry::Registry},
     storage::Storage,
@@ -33,6 +34,9 @@ use tempfile::TempDir;
 /// Planted where secrets live; must never leave.
 pub const CREDENTIAL: &str = "canary-credential-5d2f";
 
+/// What signs the URLs of webhooks.
+pub const HOOK_SECRET: &str = "canary-hook-secret-of-32-letters";
+
 /// A provider that takes submits, one that has no credential, a model for each.
 const CONFIG: &str = r#"
 [server]
@@ -42,6 +46,11 @@ max_json_depth = 8
 request_timeout_s = 2
 body_timeout_s = 2
 workers = 1
+
+# The machine may be busy, and no test is about slowness.
+[store]
+read_timeout_ms = 20000
+write_timeout_ms = 20000
 
 [storage]
 kind = "memory"
@@ -78,7 +87,7 @@ pub struct TestApp {
     pub admin: String,
     /// A client key of another project.
     pub stranger: String,
-    _folder: TempDir,
+    pub folder: TempDir,
 }
 
 /// An answer, read to its end.
@@ -142,12 +151,24 @@ impl TestApp {
         let admin = key("admin", None, Scope::Admin).await;
         keys::create_project(&store.keys(), "other").await.unwrap();
         let stranger = key("stranger", Some("other"), Scope::Client).await;
+        let registry = Arc::new(Registry::new(&config).unwrap());
+        let desk = Desk {
+            hooks: Hooks::new(config.server.public_url.as_deref(), vec![HOOK_SECRET.to_owned().into()]),
+            registry: Arc::clone(&registry),
+            reads: store.reads(),
+            journal: store.journal(&Lifeline::default()),
+            spool: store.spool(),
+            poll_now: Wake::bounded(16),
+            reconcile: Wake::bounded(16),
+            clock: time.clone(),
+        };
         let api = Data::new(Api {
             journal: store.journal(&Lifeline::default()),
             reads: store.reads(),
+            desk,
             keys: store.keys(),
             catalogue: Arc::new(Catalogue::new(&config).unwrap()),
-            registry: Arc::new(Registry::new(&config).unwrap()),
+            registry,
             live: Live::default(),
             pulses: Pulses::default(),
             storage,
@@ -161,10 +182,11 @@ impl TestApp {
             draining: Arc::new(AtomicBool::new(false)),
             known_keys,
             room: Room::default(),
+            hooks_in_hand: InHand::default(),
             health: Reports::default(),
             bound: OnceLock::new(),
         });
-        Self { api, store, clock, client, admin, stranger, _folder: folder }
+        Self { api, store, clock, client, admin, stranger, folder }
     }
 
     pub async fn send(&self, request: TestRequest) -> Answer {

@@ -115,6 +115,25 @@ impl Bed {
         }
     }
 
+    /// Cuts the database off from writing until [`Away`] ends: another connection holds SQLite's write lock; on PostgreSQL every session
+    /// is ended and no new one let in.
+    pub async fn cut_off(&self) -> Away {
+        if let Some((server, name)) = &self.server {
+            let mut admin = PgConnection::connect(server).await.unwrap();
+            let text = format!(
+                "ALTER DATABASE {name} ALLOW_CONNECTIONS false;
+                 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+            );
+            sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut admin).await.unwrap();
+            Away::Postgres(admin, name.clone())
+        } else {
+            let options = SqliteConnectOptions::new().filename(self.file()).busy_timeout(Duration::from_secs(10));
+            let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+            sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
+            Away::Sqlite(connection)
+        }
+    }
+
     /// One number, read behind the store's back.
     pub async fn number(&self, sql: &str) -> i64 {
         let sql = sqlx::AssertSqlSafe(sql.to_owned());
@@ -132,6 +151,25 @@ impl Bed {
     pub fn literal(&self, id: GenerationId) -> String {
         let hex = id.0.simple();
         if self.is_postgres() { format!("'{hex}'") } else { format!("x'{hex}'") }
+    }
+}
+
+/// A database that is cut off.
+pub enum Away {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection, String),
+}
+
+impl Away {
+    /// Lets it come back.
+    pub async fn end(self) {
+        match self {
+            Self::Sqlite(mut connection) => drop(sqlx::raw_sql("ROLLBACK").execute(&mut connection).await.unwrap()),
+            Self::Postgres(mut admin, name) => {
+                let text = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true");
+                sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut admin).await.unwrap();
+            }
+        }
     }
 }
 
