@@ -185,6 +185,18 @@ impl Live {
         change(self.views.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default());
     }
 
+    /// There is nothing to say of a generation that its rows do not: only its progress is kept, and where there is none, nothing.
+    pub fn ordinary(&self, id: GenerationId, progress: Option<u8>) {
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        match (views.get_mut(&id), progress) {
+            (Some(view), Some(_)) => (view.why, view.progress) = (None, progress),
+            (Some(view), None) if view.progress.is_some() => view.why = None,
+            (Some(_), None) => drop(views.remove(&id)),
+            (None, Some(_)) => drop(views.insert(id, LiveView { progress, ..LiveView::default() })),
+            (None, None) => {}
+        }
+    }
+
     /// Forgets a generation.
     pub fn forget(&self, id: GenerationId) {
         self.views.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);

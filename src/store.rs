@@ -28,7 +28,10 @@ pub use entry::*;
 pub use error::StoreError;
 pub use journal::{Journal, JournalCounts};
 pub use keys::{KeyRecord, Keys, Project, Scope};
-pub use reads::{EvidenceRow, HistoryRow, ListFilter, Loaded, Reads, Spend, SpendBy, SpendFilter, SpendRow, StateCounts};
+pub use reads::{
+    EvidenceRow, HistoryRow, ListFilter, Loaded, Reads, SlotRow, Spend, SpendBy, SpendFilter, SpendRow, StateCounts, Took,
+    WaitingRow,
+};
 pub use spool::{Kept, Spool};
 
 /// The database, opened. Clones share it; with the last one the journals made from it end too.

@@ -22,15 +22,12 @@ use crate::{
     observe::{Live, Pulses},
     providers::{catalogue::Catalogue, executor::Executor, registry::Registry},
     storage::Storage,
-    store::Store,
+    store::{SlotRow, Store},
     wake::Wakes,
 };
 
 /// How often the metrics recorder is tended; its own documentation asks for seconds.
 const UPKEEP: Duration = Duration::from_secs(5);
-
-/// Rows a page when budgets are filled.
-const PAGE: u64 = 1_000;
 
 /// Builds everything that has no actor.
 pub(super) async fn parts(config: Config, clock: Clock, sockets: Handle) -> anyhow::Result<Parts> {
@@ -79,15 +76,15 @@ pub(super) async fn occupy(parts: Parts) -> anyhow::Result<()> {
     for state in [AttemptState::Submitting, AttemptState::Unconfirmed, AttemptState::Running] {
         let mut after = None;
         loop {
-            let page = parts.store.reads().attempts_in(state, after, PAGE).await.context("open attempts cannot be read")?;
-            for attempt in &page {
-                let provider = parts.registry.provider(&attempt.provider);
-                if let Some(account) = provider.and_then(|provider| provider.account(&attempt.account)) {
-                    account.budget.occupy(attempt.id);
+            let page = parts.store.reads().slots_taken(state, after).await.context("open attempts cannot be read")?;
+            for slot in &page {
+                let provider = parts.registry.provider(&slot.provider);
+                if let Some(account) = provider.and_then(|provider| provider.account(&slot.account)) {
+                    account.budget.occupy(slot.id());
                 }
             }
-            after = page.last().map(|attempt| attempt.id);
-            if u64::try_from(page.len()).unwrap_or(PAGE) < PAGE {
+            after = page.last().map(SlotRow::id);
+            if after.is_none() {
                 break;
             }
         }

@@ -4,12 +4,13 @@
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
+use sqlx::ConnectOptions as _;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     app::App,
     clock::Clock,
-    config::{Config, load, simulator::SimulatorConfig},
+    config::{Config, load, polling::StrategyName, simulator::SimulatorConfig},
     observe::sabotage::Act,
     simulator::{RunningSimulator, Simulator},
     store::Scope,
@@ -23,7 +24,7 @@ struct Bed {
     simulator: RunningSimulator,
     http: reqwest::Client,
     key: String,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 fn config(folder: &std::path::Path, simulator: &str) -> Config {
@@ -58,13 +59,19 @@ fn config(folder: &std::path::Path, simulator: &str) -> Config {
 
 impl Bed {
     async fn new(sockets: &Arc<Runtime>) -> Self {
+        Self::polled(sockets, StrategyName::Exponential).await
+    }
+
+    async fn polled(sockets: &Arc<Runtime>, strategy: StrategyName) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let simulated = SimulatorConfig { image_ms: 150, video_ms: 300, tiny_outputs: true, ..SimulatorConfig::default() };
         let simulator = Simulator::start(simulated).unwrap();
-        let app = App::start(config(folder.path(), &simulator.url), Arc::clone(sockets), Clock::System).await.unwrap();
+        let mut config = config(folder.path(), &simulator.url);
+        config.polling.strategy = strategy;
+        let app = App::start(config, Arc::clone(sockets), Clock::System).await.unwrap();
         let key = app.mint_key("test", Scope::Client).await.unwrap();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { app, simulator, http, key, _folder: folder }
+        Self { app, simulator, http, key, folder }
     }
 
     async fn submit(&self, model: &str, prompt: &str) -> String {
@@ -192,11 +199,31 @@ fn every_generation_ends_right_while_each_arbiter_thread_is_blocked() {
     under_load(Act::Block);
 }
 
+/// A connection of its own, which sees what any other commits.
+struct Beside {
+    connection: sqlx::SqliteConnection,
+    log: std::path::PathBuf,
+}
+
+impl Beside {
+    async fn open(folder: &std::path::Path) -> Self {
+        let file = folder.join("longtake.db");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);
+        Self { connection: options.connect().await.unwrap(), log: file.with_extension("db-wal") }
+    }
+
+    /// SQLite's count of others' commits, and the bytes of the log.
+    async fn look(&mut self) -> (i64, u64) {
+        let version = sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut self.connection).await.unwrap();
+        (version, std::fs::metadata(&self.log).unwrap().len())
+    }
+}
+
 #[test]
 fn a_thousand_polls_write_nothing() {
     let sockets = Arc::new(Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap());
     actix_rt::System::new().block_on(async {
-        let bed = Bed::new(&sockets).await;
+        let bed = Bed::polled(&sockets, StrategyName::Adaptive).await;
         for round in 0..20 {
             bed.submit("flux-schnell", &format!("round {round} [[sim slow=600000]]")).await;
         }
@@ -214,9 +241,12 @@ fn a_thousand_polls_write_nothing() {
         };
         let before = polls(0).await;
         let commits = bed.app.commits();
+        let mut beside = Beside::open(bed.folder.path()).await;
+        let stands = beside.look().await;
         let after = tokio::time::timeout(BOUND, polls(before + 1_000)).await.expect("a thousand polls are made");
         assert!(after - before > 1_000);
         assert_eq!(bed.app.commits(), commits, "polls wrote to the database");
+        assert_eq!(beside.look().await, stands, "polls wrote to the file");
         bed.close().await;
     });
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::schedule::Strategy;
+use crate::domain::schedule::{Growth, Strategy};
 
 /// Which strategy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +12,8 @@ use crate::domain::schedule::Strategy;
 pub enum StrategyName {
     /// Growing gaps.
     Exponential,
+    /// Where ends are likely, as learned from the model's own polls; exponential until enough is known.
+    Adaptive,
     /// Equal gaps.
     Fixed,
 }
@@ -20,16 +22,19 @@ pub enum StrategyName {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PollingConfig {
-    /// `exponential` (default) or `fixed`.
+    /// `exponential` (default), `adaptive` or `fixed`.
     pub strategy: StrategyName,
-    /// Exponential: first gap, milliseconds. Default 5,000.
+    /// Exponential, and adaptive until it knows enough: first gap, milliseconds. Default 5,000.
     pub base_ms: u64,
-    /// Exponential: factor between gaps. Default 1.5.
+    /// The same: factor between gaps. Default 1.5.
     pub factor: f64,
-    /// Exponential: longest gap, milliseconds. Default 60,000.
+    /// The same: longest gap, milliseconds, which adaptive keeps to always. Default 60,000.
     pub cap_ms: u64,
-    /// Exponential: share by which a gap varies. Default 0.1.
+    /// The same: share by which a gap varies. Default 0.1.
     pub jitter: f64,
+    /// Adaptive: polls a task may cost on average, in units of what exponential gaps would spend on the same tasks. Default 0.9: a
+    /// tenth is kept back for times that change while they are learned.
+    pub adaptive_budget: f64,
     /// Fixed: the gap, milliseconds. Default 60,000.
     pub every_ms: u64,
     /// Polls in flight at a time, over all providers. Default 256.
@@ -52,6 +57,7 @@ impl Default for PollingConfig {
             factor: 1.5,
             cap_ms: 60_000,
             jitter: 0.1,
+            adaptive_budget: 0.9,
             every_ms: 60_000,
             concurrency: 256,
             max_image_s: 300,
@@ -67,13 +73,20 @@ impl PollingConfig {
     #[must_use]
     pub fn strategy(&self, name: StrategyName) -> Strategy {
         match name {
-            StrategyName::Exponential => Strategy::Exponential {
-                base: Duration::from_millis(self.base_ms),
-                factor: self.factor,
-                cap: Duration::from_millis(self.cap_ms),
-                jitter: self.jitter,
-            },
+            StrategyName::Exponential => Strategy::Exponential(self.growth()),
+            StrategyName::Adaptive => Strategy::Adaptive(self.growth()),
             StrategyName::Fixed => Strategy::Fixed { every: Duration::from_millis(self.every_ms) },
+        }
+    }
+
+    /// The growing gaps.
+    #[must_use]
+    pub fn growth(&self) -> Growth {
+        Growth {
+            base: Duration::from_millis(self.base_ms),
+            factor: self.factor,
+            cap: Duration::from_millis(self.cap_ms),
+            jitter: self.jitter,
         }
     }
 }

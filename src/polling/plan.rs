@@ -1,45 +1,122 @@
-//! The poller's plan: which attempt is polled next. A heap in memory, outside any actor context (a context polls every timer it
-//! holds at every message). Pure: time is an argument.
+//! The poller's plan: which attempt is polled next. A heap for each account, in memory and outside any actor context (a context
+//! polls every timer it holds at every message). Some 200 bytes an attempt in all, so that a million can wait. Pure: time is an
+//! argument.
 
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
     time::Duration,
 };
 
-use crate::domain::{
-    id::{AttemptId, GenerationId},
-    schedule::{Strategy, next_poll},
-    time::Timestamp,
+use crate::{
+    domain::{
+        id::{AttemptId, GenerationId},
+        record::{Handle, ProviderName},
+        schedule::{course::Course, next_poll},
+        time::Timestamp,
+    },
+    polling::route::{Packed, Prefixes, Route, Routes},
 };
 
-/// What is kept of a running attempt.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Every so many polls the attempt's row is looked at again before it is asked for: what somebody else ended leaves the plan.
+const LOOKED_AT: u8 = 16;
+
+/// The shortest wait that a provider's hint may ask for.
+const SHORTEST_HINT: Duration = Duration::from_millis(10);
+
+/// A poll that somebody's word pulled to now finds an end at most this old.
+const TOLD: Duration = Duration::from_secs(1);
+
+/// A running attempt that comes into the plan.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Waiting {
+    /// The attempt.
+    pub id: AttemptId,
     /// Its generation.
     pub generation: GenerationId,
+    /// What the provider gave us.
+    pub handle: Handle,
     /// Polls count from here.
     pub submitted_at: Timestamp,
-    /// How polls follow each other.
-    pub strategy: Strategy,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// A due poll: all that it needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// The attempt.
+    pub id: AttemptId,
+    /// Its generation.
+    pub generation: GenerationId,
+    /// Where it was sent.
+    pub route: Arc<Route>,
+    /// What the provider gave us.
+    pub handle: Handle,
+    /// Polls count from here.
+    pub submitted_at: Timestamp,
+    /// When the poll was due.
+    pub due: Timestamp,
+    /// The row is to be looked at first.
+    pub look: bool,
+}
+
+/// The ages between which something happened to a task: it ran at the first, and was found so or ended at the second.
+pub type Span = (Duration, Duration);
+
+#[derive(Debug)]
 struct Entry {
-    waiting: Waiting,
+    id: AttemptId,
+    generation: GenerationId,
+    handle: Packed,
+    submitted_at: Timestamp,
     due: Timestamp,
-    polls: u32,
-    missing: u32,
+    /// When it was last known to run.
+    ran_at: Timestamp,
+    route: u32,
+    queue: u16,
+    missing: u8,
+    polls: u8,
     in_hand: bool,
+    told: bool,
+}
+
+impl Entry {
+    fn span(&self, now: Timestamp) -> Span {
+        let from = if self.told { self.ran_at.max(now.minus(TOLD)) } else { self.ran_at };
+        (from.since(self.submitted_at), now.since(self.submitted_at))
+    }
+}
+
+/// The polls of one account: its budget may hold them, and no other's.
+#[derive(Debug)]
+struct Queue {
+    /// May hold outdated pairs; an entry's own `due` decides.
+    heap: BinaryHeap<Reverse<(Timestamp, u32)>>,
+    held_until: Timestamp,
+    in_hand: usize,
+}
+
+/// How many polls may leave now.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// In all.
+    pub free: usize,
+    /// In hand for one account: one that hangs leaves room for the others.
+    pub each: usize,
 }
 
 /// The plan.
 #[derive(Debug, Default)]
 pub struct Plan {
-    entries: HashMap<AttemptId, Entry>,
-    /// May hold outdated pairs; an entry's own `due` decides.
-    heap: BinaryHeap<Reverse<(Timestamp, AttemptId)>>,
+    entries: Vec<Option<Entry>>,
+    vacant: Vec<u32>,
+    by_id: HashMap<AttemptId, u32>,
+    queues: Vec<Queue>,
+    queue_of: HashMap<(ProviderName, Arc<str>), u16>,
+    /// Where attempts were sent.
+    pub routes: Routes,
+    prefixes: Prefixes,
 }
 
 /// Spreads attempts over time by their id.
@@ -50,166 +127,210 @@ pub fn seed(id: AttemptId) -> u64 {
     hasher.finish()
 }
 
+fn index(slot: u32) -> usize {
+    usize::try_from(slot).unwrap_or(usize::MAX)
+}
+
 impl Plan {
-    /// Takes an attempt in; one that is known keeps its place.
-    pub fn insert(&mut self, id: AttemptId, waiting: Waiting, now: Timestamp) {
-        if self.entries.contains_key(&id) {
+    /// Takes an attempt in; one that is known keeps its place. None of an unknown route is taken.
+    pub fn insert(&mut self, waiting: Waiting, route: u32, course: Option<&Course>, now: Timestamp) {
+        if self.by_id.contains_key(&waiting.id) {
             return;
         }
-        let due = next_poll(waiting.strategy, waiting.submitted_at, seed(id), now);
-        self.entries.insert(id, Entry { waiting, due, polls: 0, missing: 0, in_hand: false });
-        self.heap.push(Reverse((due, id)));
+        let Some(known) = self.routes.route(route).cloned() else { return };
+        let Waiting { id, generation, handle, submitted_at } = waiting;
+        let due = next_poll(known.strategy, course, submitted_at, seed(id), now);
+        let Some(queue) = self.queue(&known) else { return };
+        let handle = self.prefixes.pack(handle);
+        let (ran_at, missing, polls, in_hand, told) = (submitted_at, 0, 0, false, false);
+        let entry = Entry { id, generation, handle, submitted_at, due, ran_at, route, queue, missing, polls, in_hand, told };
+        let Some(slot) = self.vacant.pop().or_else(|| u32::try_from(self.entries.len()).ok()) else { return };
+        match self.entries.get_mut(index(slot)) {
+            Some(place) => *place = Some(entry),
+            None => self.entries.push(Some(entry)),
+        }
+        self.by_id.insert(id, slot);
+        self.push(queue, due, slot);
+    }
+
+    fn queue(&mut self, route: &Route) -> Option<u16> {
+        let key = (Arc::clone(&route.provider), Arc::clone(&route.account));
+        if let Some(known) = self.queue_of.get(&key) {
+            return Some(*known);
+        }
+        let number = u16::try_from(self.queues.len()).ok()?;
+        self.queues.push(Queue { heap: BinaryHeap::new(), held_until: Timestamp(i64::MIN), in_hand: 0 });
+        self.queue_of.insert(key, number);
+        Some(number)
+    }
+
+    fn push(&mut self, queue: u16, due: Timestamp, slot: u32) {
+        if let Some(queue) = self.queues.get_mut(usize::from(queue)) {
+            queue.heap.push(Reverse((due, slot)));
+        }
+    }
+
+    fn entry(&mut self, id: AttemptId) -> Option<(&mut Entry, u32)> {
+        let slot = *self.by_id.get(&id)?;
+        let entry = self.entries.get_mut(index(slot))?.as_mut()?;
+        Some((entry, slot))
     }
 
     /// Whether it is planned.
     #[must_use]
     pub fn contains(&self, id: AttemptId) -> bool {
-        self.entries.contains_key(&id)
+        self.by_id.contains_key(&id)
     }
 
-    /// Takes out up to `limit` attempts that are due; each stays known, in hand, until it is put back or removed.
-    pub fn take_due(&mut self, now: Timestamp, limit: usize) -> Vec<(AttemptId, Waiting)> {
+    /// Takes out what is due and admitted, one of each account in turn; each stays known, in hand, until it is put back or removed.
+    /// `admit` may hold an account back until an instant.
+    pub fn take_due(&mut self, now: Timestamp, room: Room, mut admit: impl FnMut(&Route) -> Result<(), Timestamp>) -> Vec<Task> {
         let mut due = Vec::new();
-        while due.len() < limit {
-            let Some(Reverse((at, id))) = self.heap.peek().copied() else { break };
-            if at > now {
-                break;
+        loop {
+            let before = due.len();
+            for queue in 0..self.queues.len() {
+                if due.len() >= room.free {
+                    return due;
+                }
+                due.extend(self.take_one(queue, now, room.each, &mut admit));
             }
-            self.heap.pop();
-            if let Some(entry) = self.entries.get_mut(&id)
-                && entry.due == at
-                && !entry.in_hand
-            {
-                entry.in_hand = true;
-                entry.polls = entry.polls.saturating_add(1);
-                due.push((id, entry.waiting));
+            if due.len() == before {
+                return due;
             }
         }
-        due
     }
 
-    /// When the next one is due.
+    fn take_one(
+        &mut self,
+        at: usize,
+        now: Timestamp,
+        each: usize,
+        admit: &mut impl FnMut(&Route) -> Result<(), Timestamp>,
+    ) -> Option<Task> {
+        let Self { entries, queues, routes, prefixes, .. } = self;
+        let queue = queues.get_mut(at)?;
+        let slot = queue.head(entries).filter(|(due, _)| *due <= now && queue.held_until <= now && queue.in_hand < each)?.1;
+        let entry = entries.get_mut(index(slot))?.as_mut()?;
+        let route = routes.route(entry.route)?;
+        if let Err(until) = admit(route) {
+            queue.held_until = until;
+            return None;
+        }
+        queue.heap.pop();
+        queue.in_hand += 1;
+        entry.in_hand = true;
+        entry.polls = entry.polls.wrapping_add(1);
+        let (id, generation, handle) = (entry.id, entry.generation, prefixes.unpack(&entry.handle));
+        let (submitted_at, due, look) = (entry.submitted_at, entry.due, entry.polls.is_multiple_of(LOOKED_AT));
+        Some(Task { id, generation, route: Arc::clone(route), handle, submitted_at, due, look })
+    }
+
+    /// When the next one may leave, as far as it is not others that must land first.
     #[must_use]
-    pub fn next_due(&mut self) -> Option<Timestamp> {
-        while let Some(Reverse((at, id))) = self.heap.peek().copied() {
-            if self.entries.get(&id).is_some_and(|entry| entry.due == at && !entry.in_hand) {
-                return Some(at);
-            }
-            self.heap.pop();
+    pub fn next_due(&mut self, each: usize) -> Option<Timestamp> {
+        let entries = &self.entries;
+        let open = self.queues.iter_mut().filter(|queue| queue.in_hand < each);
+        open.filter_map(|queue| Some(queue.head(entries)?.0.max(queue.held_until))).min()
+    }
+
+    /// Puts a polled attempt back: at its strategy's next instant, or after `hint`, which wins.
+    pub fn put_back(&mut self, id: AttemptId, hint: Option<Duration>, course: Option<&Course>, now: Timestamp) {
+        let Some(strategy) = self.strategy(id) else { return };
+        let Some((entry, slot)) = self.entry(id) else { return };
+        let planned = next_poll(strategy, course, entry.submitted_at, seed(id), now);
+        entry.due = hint.map_or(planned, |hint| now.plus(hint.max(SHORTEST_HINT)));
+        entry.told = false;
+        let (queue, due, was_in_hand) = (entry.queue, entry.due, std::mem::take(&mut entry.in_hand));
+        self.landed(queue, was_in_hand);
+        self.push(queue, due, slot);
+    }
+
+    fn strategy(&self, id: AttemptId) -> Option<crate::domain::schedule::Strategy> {
+        let entry = self.entries.get(index(*self.by_id.get(&id)?))?.as_ref()?;
+        self.routes.route(entry.route).map(|route| route.strategy)
+    }
+
+    fn landed(&mut self, queue: u16, was_in_hand: bool) {
+        if let Some(queue) = self.queues.get_mut(usize::from(queue)) {
+            queue.in_hand = queue.in_hand.saturating_sub(usize::from(was_in_hand));
         }
-        None
     }
 
-    /// Puts a polled attempt back: at its strategy's next instant, or after `hint`, which wins. Returns when that is.
-    pub fn put_back(&mut self, id: AttemptId, hint: Option<Duration>, now: Timestamp) -> Option<Timestamp> {
-        let entry = self.entries.get_mut(&id)?;
-        let planned = next_poll(entry.waiting.strategy, entry.waiting.submitted_at, seed(id), now);
-        entry.due = hint.map_or(planned, |hint| now.plus(hint.max(Duration::from_millis(10))));
-        entry.in_hand = false;
-        self.heap.push(Reverse((entry.due, id)));
-        Some(entry.due)
-    }
-
-    /// Pulls the next poll to now, unless it is in hand.
+    /// Pulls the next poll to now, unless it is in hand: somebody says that it ended.
     pub fn pull(&mut self, id: AttemptId, now: Timestamp) {
-        if let Some(entry) = self.entries.get_mut(&id)
+        if let Some((entry, slot)) = self.entry(id)
             && !entry.in_hand
         {
             entry.due = now;
-            self.heap.push(Reverse((now, id)));
+            entry.told = true;
+            let queue = entry.queue;
+            self.push(queue, now, slot);
         }
+    }
+
+    /// The provider says that the task still runs; tells between which ages that was not known.
+    pub fn ran(&mut self, id: AttemptId, now: Timestamp) -> Option<Span> {
+        let entry = self.entry(id)?.0;
+        let span = (entry.ran_at.since(entry.submitted_at), now.since(entry.submitted_at));
+        entry.ran_at = now;
+        Some(span)
+    }
+
+    /// Between which ages a task ended that was found so now.
+    pub fn ended(&mut self, id: AttemptId, now: Timestamp) -> Option<Span> {
+        self.entry(id).map(|(entry, _)| entry.span(now))
     }
 
     /// Counts one more answer in a row that did not know the task; returns how many.
     pub fn missed(&mut self, id: AttemptId) -> u32 {
-        self.entries.get_mut(&id).map_or(0, |entry| {
+        self.entry(id).map_or(0, |(entry, _)| {
             entry.missing = entry.missing.saturating_add(1);
-            entry.missing
+            u32::from(entry.missing)
         })
     }
 
     /// The task is known to the provider again.
     pub fn seen(&mut self, id: AttemptId) {
-        if let Some(entry) = self.entries.get_mut(&id) {
+        if let Some((entry, _)) = self.entry(id) {
             entry.missing = 0;
         }
     }
 
     /// Forgets an attempt.
     pub fn remove(&mut self, id: AttemptId) {
-        self.entries.remove(&id);
+        let Some(slot) = self.by_id.remove(&id) else { return };
+        if let Some(entry) = self.entries.get_mut(index(slot)).and_then(Option::take) {
+            self.vacant.push(slot);
+            self.landed(entry.queue, entry.in_hand);
+        }
     }
 
     /// How many are planned.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.by_id.len()
     }
 
     /// Whether none is planned.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.by_id.is_empty()
+    }
+}
+
+impl Queue {
+    /// The next valid pair; drops outdated ones before it.
+    fn head(&mut self, entries: &[Option<Entry>]) -> Option<(Timestamp, u32)> {
+        while let Some(Reverse((at, slot))) = self.heap.peek().copied() {
+            let entry = entries.get(index(slot)).and_then(Option::as_ref);
+            if entry.is_some_and(|entry| entry.due == at && !entry.in_hand) {
+                return Some((at, slot));
+            }
+            self.heap.pop();
+        }
+        None
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::{Strategy, *};
-
-    fn waiting(submitted: i64) -> Waiting {
-        Waiting {
-            generation: GenerationId::fresh(),
-            submitted_at: Timestamp(submitted),
-            strategy: Strategy::Fixed { every: Duration::from_secs(10) },
-        }
-    }
-
-    #[test]
-    fn an_attempt_in_hand_is_not_taken_again_until_it_is_put_back() {
-        let (mut plan, id) = (Plan::default(), AttemptId::fresh());
-        plan.insert(id, waiting(0), Timestamp(0));
-        assert!(plan.take_due(Timestamp(9_999), 10).is_empty());
-        assert_eq!(plan.take_due(Timestamp(10_000), 10).len(), 1);
-        plan.pull(id, Timestamp(11_000));
-        assert!(plan.take_due(Timestamp(60_000), 10).is_empty());
-        plan.put_back(id, Some(Duration::from_secs(3)), Timestamp(60_000));
-        assert_eq!(plan.next_due(), Some(Timestamp(63_000)));
-    }
-
-    #[test]
-    fn a_pulled_attempt_is_due_at_once_and_only_once() {
-        let (mut plan, id) = (Plan::default(), AttemptId::fresh());
-        plan.insert(id, waiting(0), Timestamp(0));
-        plan.pull(id, Timestamp(5));
-        assert_eq!(plan.take_due(Timestamp(5), 10).len(), 1);
-        assert!(plan.take_due(Timestamp(100_000), 10).is_empty());
-    }
-
-    proptest! {
-        #[test]
-        fn no_planned_attempt_is_ever_forgotten(steps in proptest::collection::vec((0u8..5, 0usize..8), 1..200)) {
-            let ids: Vec<_> = (0..8).map(|_| AttemptId::fresh()).collect();
-            let mut plan = Plan::default();
-            let mut known = std::collections::HashSet::new();
-            let mut now = Timestamp(0);
-            for (action, which) in steps {
-                let id = ids[which];
-                now = now.plus(Duration::from_secs(3));
-                match action {
-                    0 => { plan.insert(id, waiting(now.0), now); known.insert(id); }
-                    1 => { plan.remove(id); known.remove(&id); }
-                    2 => plan.pull(id, now),
-                    3 => { plan.put_back(id, None, now); }
-                    _ => { for (taken, _) in plan.take_due(now, 3) { plan.put_back(taken, None, now); } }
-                }
-                prop_assert_eq!(plan.len(), known.len());
-            }
-            let due: std::collections::HashSet<_> =
-                plan.take_due(now.plus(Duration::from_secs(1_000)), 100).into_iter().map(|(id, _)| id).collect();
-            prop_assert_eq!(due, known);
-        }
-    }
-}
+mod tests;

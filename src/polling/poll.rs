@@ -17,13 +17,16 @@ use crate::{
         error::{ErrorCode, Failure},
         id::AttemptId,
         output::{Output, OutputSource},
-        record::{Attempt, Kind, ProviderName},
+        record::{Kind, ProviderName},
+        schedule::Strategy,
         time::Timestamp,
     },
     observe::Live,
     polling::{
+        learner::Learner,
         outcome::{Around, Finding, decide},
-        plan::Plan,
+        plan::{Plan, Span, Task},
+        route::Route,
     },
     providers::{
         adapter::{Context, HttpCall, Polled},
@@ -65,9 +68,11 @@ pub struct Polling {
 }
 
 /// The plan, shared by the poller and its polls.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Shared {
     plan: Mutex<Plan>,
+    /// How long models take.
+    pub learner: Learner,
     /// A poll came back: the next due instant may be another.
     pub changed: Notify,
     /// Polled once more when the poll in flight is back, or as soon as they are planned.
@@ -84,9 +89,44 @@ const WORDS: usize = 256;
 const AGAIN: usize = 4_096;
 
 impl Shared {
+    /// An empty plan.
+    #[must_use]
+    pub fn new(config: &PollingConfig) -> Self {
+        let learner = Learner::new(config.growth(), config.adaptive_budget);
+        Self { plan: Mutex::default(), learner, changed: Notify::new(), again: Mutex::default(), heard: Mutex::default() }
+    }
+
     /// The plan; held for a moment, never over an await.
     pub fn plan(&self) -> MutexGuard<'_, Plan> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a polled attempt back.
+    pub fn put_back(&self, task: &Task, hint: Option<Duration>, now: Timestamp) {
+        let course = self.learner.course(&task.route.model);
+        self.plan().put_back(task.id, hint, course.as_deref(), now);
+    }
+
+    /// The task still ran at `now`.
+    fn ran(&self, task: &Task, now: Timestamp) {
+        let mut plan = self.plan();
+        plan.seen(task.id);
+        let span = plan.ran(task.id, now);
+        drop(plan);
+        self.learn(task, span, Learner::passed);
+    }
+
+    /// The task was found ended at `now`.
+    fn ended(&self, task: &Task, now: Timestamp) {
+        let span = self.plan().ended(task.id, now);
+        self.learn(task, span, Learner::finished);
+    }
+
+    fn learn(&self, task: &Task, span: Option<Span>, how: impl FnOnce(&Learner, &Arc<str>, Duration, Duration)) {
+        match (task.route.strategy, span) {
+            (Strategy::Adaptive(_), Some((from, to))) => how(&self.learner, &task.route.model, from, to),
+            (Strategy::Adaptive(_) | Strategy::Exponential(_) | Strategy::Fixed { .. }, _) => {}
+        }
     }
 
     /// Polls an attempt once more as soon as the poll in flight is back, or as soon as it is planned.
@@ -125,80 +165,99 @@ const STEADY_MISSING: u32 = 5;
 const FURTHER_CALLS: u32 = 3;
 
 impl Polling {
-    /// Polls one attempt and puts it back into the plan, or takes it out.
-    pub async fn poll(self, id: AttemptId, plan: Arc<Shared>) {
+    /// Makes one poll, for which a place in its account's budget is taken, and puts the attempt back into the plan, or takes it out.
+    pub async fn poll(self, task: Task, plan: Arc<Shared>) {
         metrics::counter!("longtake_polls_total").increment(1);
-        let next = match self.once(id, &plan).await {
+        metrics::histogram!("longtake_poll_late_seconds").record(self.clock.now().since(task.due).as_secs_f64());
+        let next = match self.once(&task, &plan).await {
             Ok(next) => next,
             Err(error) => {
-                tracing::warn!(attempt.id = %id, error = %error, "a poll could not be recorded; it is made again");
+                tracing::warn!(attempt.id = %task.id, error = %error, "a poll could not be recorded; it is made again");
                 Next::Again(Some(Duration::from_secs(1)))
             }
         };
-        let (now, again) = (self.clock.now(), plan.is_wanted_again(id));
+        let again = plan.is_wanted_again(task.id);
         match next {
-            Next::Remove => plan.plan().remove(id),
+            Next::Remove => plan.plan().remove(task.id),
             Next::Again(hint) => {
-                plan.plan().put_back(id, hint, now);
+                let now = self.clock.now();
+                plan.put_back(&task, hint, now);
                 if again {
-                    plan.plan().pull(id, now);
+                    plan.plan().pull(task.id, now);
                 }
             }
         }
         plan.changed.notify_one();
     }
 
-    async fn once(&self, id: AttemptId, plan: &Shared) -> Result<Next, StoreError> {
-        let Some(attempt) = self.reads.attempt(id).await? else { return Ok(Next::Remove) };
-        if attempt.state != AttemptState::Running {
-            return Ok(Next::Remove);
+    async fn once(&self, task: &Task, plan: &Shared) -> Result<Next, StoreError> {
+        if task.look {
+            let row = self.reads.attempt(task.id).await?;
+            if row.is_none_or(|attempt| attempt.state != AttemptState::Running) {
+                return Ok(Next::Remove);
+            }
         }
-        let Some(provider) = self.registry.provider(&attempt.provider).cloned() else {
-            return self.or_time_out(&attempt, "its provider is not configured any more", None).await;
+        let Some(provider) = self.registry.provider(&task.route.provider).cloned() else {
+            return self.or_time_out(task, Some("its provider is not configured any more"), None).await;
         };
-        let polled = self.ask(&provider, &attempt).await;
-        if !matches!(polled, Polled::Missing(_)) {
-            plan.plan().seen(id);
-        }
+        let polled = self.ask(&provider, task).await;
+        let now = self.clock.now();
         match polled {
             Polled::Pending { progress, again_after, unknown_word } => {
+                plan.ran(task, now);
                 if let Some(word) = unknown_word
-                    && plan.first_heard(&attempt.provider, &word)
+                    && plan.first_heard(&provider.name, &word)
                 {
-                    tracing::warn!(provider = %attempt.provider, word, "unknown status word; it is taken for pending");
+                    tracing::warn!(provider = %provider.name, word, "unknown status word; it is taken for pending");
                 }
-                self.live.update(attempt.generation, |view| view.progress = progress.or(view.progress));
-                self.or_time_out(&attempt, &format!("{} is working on it", attempt.provider), again_after).await
+                self.live.ordinary(task.generation, progress);
+                self.or_time_out(task, None, again_after).await
             }
             Polled::Done { outputs, cost } if outputs.is_empty() => {
-                tracing::error!(attempt.id = %id, cost = ?cost, "a paid result is gone at the provider");
-                self.settle(&provider, &attempt, Finding::Gone(gone())).await
+                tracing::error!(attempt.id = %task.id, cost = ?cost, "a paid result is gone at the provider");
+                self.settle(&provider, task, Finding::Gone(gone())).await
             }
-            Polled::Done { outputs, cost } => self.done(&provider, &attempt, outputs, cost).await,
-            Polled::Failed(fault) => self.settle(&provider, &attempt, Finding::Failed(fault)).await,
-            Polled::Missing(fault) => self.missing(&provider, &attempt, fault.message, plan).await,
+            Polled::Done { outputs, cost } => {
+                plan.ended(task, now);
+                self.done(&provider, task, outputs, cost).await
+            }
+            Polled::Failed(fault) => {
+                // How soon a wish to cancel is met says nothing of how long the model takes.
+                if fault.code != ErrorCode::TaskCancelled {
+                    plan.ended(task, now);
+                }
+                self.settle(&provider, task, Finding::Failed(fault)).await
+            }
+            Polled::Missing(fault) => self.missing(&provider, task, fault.message, plan).await,
             Polled::Unclear(fault) => {
-                tracing::debug!(attempt.id = %id, code = fault.code.as_str(), "a poll told nothing");
-                let why = format!("{} did not answer the last poll: {}", attempt.provider, fault.message);
-                self.or_time_out(&attempt, &why, fault.retry_after).await
+                plan.plan().seen(task.id);
+                tracing::debug!(attempt.id = %task.id, code = fault.code.as_str(), "a poll told nothing");
+                let why = format!("{} did not answer the last poll: {}", provider.name, fault.message);
+                self.or_time_out(task, Some(&why), fault.retry_after).await
             }
             // A further call that leads to yet another one is a loop of the provider's; the next poll begins anew.
             Polled::Next(_) => Ok(Next::Again(None)),
         }
     }
 
-    async fn ask(&self, provider: &Provider, attempt: &Attempt) -> Polled {
-        let handle = attempt.handle.clone().unwrap_or_default();
-        let context = Context::of(attempt, &handle);
-        let Some(account) = provider.account(&attempt.account) else {
+    async fn ask(&self, provider: &Provider, task: &Task) -> Polled {
+        let route = &task.route;
+        // No adapter polls by the tag; what finds by it reads the attempt.
+        let (endpoint, handle, kind, submitted_at) = (&route.endpoint, &task.handle, route.kind, task.submitted_at);
+        let context = Context { endpoint, tag: "", handle, kind, submitted_at };
+        let Some(account) = provider.account(&route.account) else {
             return Polled::Unclear(crate::providers::fault::unusable("its account is not configured any more"));
         };
         let mut call: HttpCall = match provider.adapter.poll(&context) {
             Ok(call) => call,
             Err(fault) => return Polled::Unclear(fault),
         };
-        for _ in 0..FURTHER_CALLS {
-            let reply = match self.executor.ask(provider, account, &attempt.endpoint, call).await {
+        for further in 0..FURTHER_CALLS {
+            let reply = match further {
+                0 => self.executor.ask_admitted(provider, account, endpoint, call).await,
+                _ => self.executor.ask(provider, account, endpoint, call).await,
+            };
+            let reply = match reply {
                 Ok(reply) => reply,
                 Err(fault) => return Polled::Unclear(fault),
             };
@@ -217,82 +276,79 @@ impl Polling {
     async fn done(
         &self,
         provider: &Provider,
-        attempt: &Attempt,
+        task: &Task,
         outputs: Vec<Output>,
         cost: Option<crate::domain::money::Micros>,
     ) -> Result<Next, StoreError> {
         let mut staged = Vec::with_capacity(outputs.len());
         for (index, output) in (0u16..).zip(outputs) {
-            let key = match self.stage(attempt, index, &output).await {
+            let key = match self.stage(task, index, &output).await {
                 Ok(key) => key,
                 Err(error) => {
                     // Not committed: the provider still has it, and the next poll brings the bytes again.
-                    tracing::warn!(attempt.id = %attempt.id, error = %error, "an inline output could not be staged");
+                    tracing::warn!(attempt.id = %task.id, error = %error, "an inline output could not be staged");
                     return Ok(Next::Again(Some(Duration::from_secs(1))));
                 }
             };
             staged.push((output, key));
         }
         let finding = Finding::Finished { outputs: staged, cost, link: !provider.config.upload_to_s3 };
-        self.settle(provider, attempt, finding).await
+        self.settle(provider, task, finding).await
     }
 
-    async fn stage(&self, attempt: &Attempt, index: u16, output: &Output) -> Result<Option<String>, StorageError> {
+    async fn stage(&self, task: &Task, index: u16, output: &Output) -> Result<Option<String>, StorageError> {
         let OutputSource::Inline(bytes) = &output.source else { return Ok(None) };
-        let key = key::staged(attempt.id, index);
+        let key = key::staged(task.id, index);
         self.storage.put(&key, "application/octet-stream", bytes.clone()).await?;
         Ok(Some(key))
     }
 
-    async fn missing(&self, provider: &Provider, attempt: &Attempt, words: String, plan: &Shared) -> Result<Next, StoreError> {
-        let grace = provider.adapter.capabilities(&attempt.endpoint).missing_grace;
-        let since = attempt.submitted_at.unwrap_or(attempt.created_at);
-        if self.clock.now() < since.plus(grace) {
+    async fn missing(&self, provider: &Provider, task: &Task, words: String, plan: &Shared) -> Result<Next, StoreError> {
+        let grace = provider.adapter.capabilities(&task.route.endpoint).missing_grace;
+        if self.clock.now() < task.submitted_at.plus(grace) {
             return Ok(Next::Again(Some(Duration::from_secs(1))));
         }
-        let times = plan.plan().missed(attempt.id);
+        let times = plan.plan().missed(task.id);
         if times < STEADY_MISSING {
-            let why = format!("{} does not know its task at the moment: {words}", attempt.provider);
-            return self.or_time_out(attempt, &why, None).await;
+            let why = format!("{} does not know its task at the moment: {words}", task.route.provider);
+            return self.or_time_out(task, Some(&why), None).await;
         }
-        self.settle(provider, attempt, Finding::Gone(Failure::new(ErrorCode::OutputExpired, words))).await
+        self.settle(provider, task, Finding::Gone(Failure::new(ErrorCode::OutputExpired, words))).await
     }
 
-    /// Polls on, unless the late window has closed.
-    async fn or_time_out(&self, attempt: &Attempt, why: &str, hint: Option<Duration>) -> Result<Next, StoreError> {
-        let limits = Deadlines::of(&self.config.polling, self.max_duration(attempt), attempt);
+    /// Polls on, unless the late window has closed. `why` is what its rows do not say.
+    async fn or_time_out(&self, task: &Task, why: Option<&str>, hint: Option<Duration>) -> Result<Next, StoreError> {
+        let limits = Deadlines::of(&self.config.polling, &task.route, task.submitted_at);
         let now = self.clock.now();
         if now >= limits.late {
-            let Some(provider) = self.registry.provider(&attempt.provider).cloned() else {
+            let Some(provider) = self.registry.provider(&task.route.provider).cloned() else {
                 return Ok(Next::Again(Some(Duration::from_secs(60))));
             };
-            return self.settle(&provider, attempt, Finding::TimedOut).await;
+            return self.settle(&provider, task, Finding::TimedOut).await;
         }
-        let why = if now >= limits.overdue { format!("overdue: {why}") } else { why.to_owned() };
-        self.live.update(attempt.generation, |view| view.why = Some(why));
+        if let Some(why) = why {
+            let why = if now >= limits.overdue { format!("overdue: {why}") } else { why.to_owned() };
+            self.live.update(task.generation, |view| view.why = Some(why));
+        }
         Ok(Next::Again(hint))
     }
 
-    fn max_duration(&self, attempt: &Attempt) -> Option<Duration> {
-        self.catalogue.model(&attempt.model).and_then(|model| model.max_duration_s).map(Duration::from_secs)
-    }
-
-    async fn settle(&self, provider: &Provider, attempt: &Attempt, finding: Finding) -> Result<Next, StoreError> {
+    async fn settle(&self, provider: &Provider, task: &Task, finding: Finding) -> Result<Next, StoreError> {
         let around = Around {
             policy: &provider.policy,
-            bills: provider.adapter.capabilities(&attempt.endpoint).bills,
+            bills: provider.adapter.capabilities(&task.route.endpoint).bills,
             unit: rand::random(),
             now: self.clock.now(),
         };
-        let decided = |loaded: &crate::store::Loaded| decide(loaded, attempt.id, &finding, &around);
-        let after = commit(&self.reads, &self.journal, Start::Load(attempt.generation), decided).await?;
-        if let Some(account) = provider.account(&attempt.account) {
-            account.budget.release(attempt.id);
+        let decided = |loaded: &crate::store::Loaded| decide(loaded, task.id, &finding, &around);
+        let after = commit(&self.reads, &self.journal, Start::Load(task.generation), decided).await?;
+        if let Some(account) = provider.account(&task.route.account) {
+            account.budget.release(task.id);
         }
-        self.wakes.assets.one(attempt.id);
-        self.wakes.dispatch.one(attempt.generation);
+        self.wakes.assets.one(task.id);
+        self.wakes.dispatch.one(task.generation);
         if after.is_some_and(|loaded| loaded.generation.state().terminal()) {
-            self.live.forget(attempt.generation);
+            self.live.forget(task.generation);
         }
         Ok(Next::Remove)
     }
@@ -314,12 +370,12 @@ pub struct Deadlines {
 impl Deadlines {
     /// By kind, unless the model says otherwise.
     #[must_use]
-    pub fn of(config: &PollingConfig, model: Option<Duration>, attempt: &Attempt) -> Self {
-        let (max, late) = match attempt.kind {
+    pub fn of(config: &PollingConfig, route: &Route, submitted_at: Timestamp) -> Self {
+        let (max, late) = match route.kind {
             Kind::Image => (config.max_image_s, config.late_image_s),
             Kind::Video => (config.max_video_s, config.late_video_s),
         };
-        let overdue = attempt.submitted_at.unwrap_or(attempt.created_at).plus(model.unwrap_or(Duration::from_secs(max)));
+        let overdue = submitted_at.plus(route.max_duration.unwrap_or(Duration::from_secs(max)));
         Self { overdue, late: overdue.plus(Duration::from_secs(late)) }
     }
 }

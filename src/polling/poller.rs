@@ -6,40 +6,54 @@ use std::{sync::Arc, time::Duration};
 use actix::{Actor, AsyncContext, Context, WrapFuture};
 
 use crate::{
-    domain::{attempt::AttemptState, id::AttemptId, record::Attempt, schedule::Strategy, time::Timestamp},
+    domain::{
+        id::{AttemptId, GenerationId},
+        schedule::Strategy,
+        time::Timestamp,
+    },
     flights::Flights,
     observe::ChildContext,
     polling::{
         cancel,
-        plan::Waiting,
+        plan::{Room, Waiting},
         poll::{Polling, Shared},
+        route::Route,
     },
-    store::StoreError,
+    store::WaitingRow,
     wake::Woken,
 };
 
-/// Rows a page when the running attempts are read.
-const PAGE: u64 = 1_000;
+/// How often a page of the running attempts is looked through for what lost wakes left behind, once all are known; a wake is lost
+/// when the process ends, after which all are read, or when too many come at once, after which all are read, too.
+const SWEEP: Duration = Duration::from_secs(1);
 
-/// How often everything is looked through for what lost wakes left behind.
-const SWEEP: Duration = Duration::from_secs(10);
+/// How often cancelled generations are looked for.
+const CANCELS: Duration = Duration::from_secs(10);
+
+/// A page that could not be read is read again after this.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// Ids that are read at once.
+const IDS: usize = 500;
 
 /// A place is tried again after this when an earlier poll of the same attempt is still in flight.
 const STILL_IN_FLIGHT: Duration = Duration::from_secs(1);
+
+/// Of the polls in flight one account has at most this share, in quarters.
+const SHARE: usize = 3;
 
 /// The actor.
 pub struct Poller {
     polling: Polling,
     flights: Arc<Flights<AttemptId>>,
     child: ChildContext,
-    shared: Arc<Shared>,
 }
 
 impl Poller {
     /// A poller that knows nothing yet; it reads the rows when it starts.
     #[must_use]
     pub fn new(polling: Polling, flights: Arc<Flights<AttemptId>>, child: ChildContext) -> Self {
-        Self { polling, flights, child, shared: Arc::default() }
+        Self { polling, flights, child }
     }
 }
 
@@ -48,15 +62,31 @@ impl Actor for Poller {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.child.started();
+        let now = self.polling.clock.now();
         let rounds = Rounds {
             polling: self.polling.clone(),
             flights: Arc::clone(&self.flights),
             child: self.child.clone(),
-            shared: Arc::clone(&self.shared),
+            shared: Arc::new(Shared::new(&self.polling.config.polling)),
+            reading: Reading { after: None, all: true, next: now, began: now },
+            cancels_at: now,
         };
         // The rounds never end by themselves; a panic in them ends the actor, which supervision sees.
         ctx.spawn(rounds.run().into_actor(self));
     }
+}
+
+/// How far the running attempts are read.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    /// The last one of the page before.
+    after: Option<AttemptId>,
+    /// Everything is to be read, page by page without a pause.
+    all: bool,
+    /// When the next page is due.
+    next: Timestamp,
+    /// When the first one was read.
+    began: Timestamp,
 }
 
 /// The loop behind the actor, outside its context's timers.
@@ -65,70 +95,124 @@ struct Rounds {
     flights: Arc<Flights<AttemptId>>,
     child: ChildContext,
     shared: Arc<Shared>,
+    reading: Reading,
+    cancels_at: Timestamp,
 }
 
 impl Rounds {
-    async fn run(self) {
-        let mut sweep_at = self.polling.clock.now();
+    async fn run(mut self) {
+        self.recall().await;
         loop {
             self.child.beat().await;
             if self.child.lifeline.check().is_err() {
                 return;
             }
-            if self.polling.clock.now() >= sweep_at {
-                if let Err(error) = self.sweep().await {
-                    tracing::warn!(error = %error, "the sweep for running attempts failed; it is made again");
-                }
-                sweep_at = self.polling.clock.now().plus(SWEEP);
+            self.read_on().await;
+            if self.polling.clock.now() >= self.cancels_at {
+                self.look_for_cancels().await;
             }
             self.start_due();
-            let due = self.shared.plan().next_due().map_or(sweep_at, |due| due.min(sweep_at));
-            let due = if self.free() == 0 { sweep_at } else { due };
+            let clock = self.polling.clock.clone();
+            let wakes = self.polling.wakes.clone();
             tokio::select! {
-                () = self.polling.clock.sleep_until(due) => {}
+                () = clock.sleep_until(self.next_round()) => {}
                 () = self.child.beat_due() => {}
                 () = self.shared.changed.notified() => {}
-                woken = self.polling.wakes.polling.next() => self.take_in(woken).await,
-                woken = self.polling.wakes.poll_now.next() => self.pull(woken).await,
-                woken = self.polling.wakes.cancel.next() => self.cancels(woken).await,
+                woken = wakes.polling.next() => self.take_in(woken).await,
+                woken = wakes.poll_now.next() => self.pull(woken).await,
+                woken = wakes.cancel.next() => self.cancels(woken).await,
             }
         }
     }
 
-    fn free(&self) -> usize {
-        self.polling.config.polling.concurrency.saturating_sub(self.flights.len())
+    /// How long models took before this start, so that a restart does not begin cold. Only a help: what fails is left out.
+    async fn recall(&self) {
+        match self.polling.reads.took_lately().await {
+            Ok(all) => {
+                for took in all {
+                    let model: Arc<str> = took.model.into();
+                    if matches!(self.strategy(&model), Strategy::Adaptive(_)) {
+                        self.shared.learner.recalled(&model, took.finished_at.since(took.submitted_at));
+                    }
+                }
+            }
+            Err(error) => tracing::info!(error = %error, "how long models took is not read; it is learned anew"),
+        }
+    }
+
+    fn next_round(&self) -> Timestamp {
+        let upkeep = self.reading.next.min(self.cancels_at);
+        let room = self.room();
+        let due = if room.free == 0 { None } else { self.shared.plan().next_due(room.each) };
+        due.map_or(upkeep, |due| due.min(upkeep))
+    }
+
+    fn room(&self) -> Room {
+        let all = self.polling.config.polling.concurrency;
+        Room { free: all.saturating_sub(self.flights.len()), each: (all * SHARE / 4).max(1) }
     }
 
     fn start_due(&self) {
         let now = self.polling.clock.now();
-        let due = self.shared.plan().take_due(now, self.free());
-        for (id, _) in due {
-            let poll = self.polling.clone().poll(id, Arc::clone(&self.shared));
-            if !matches!(self.flights.start(id, &self.child.sockets, poll), Ok(true)) {
-                self.shared.plan().put_back(id, Some(STILL_IN_FLIGHT), now);
+        let admit = |route: &Route| {
+            let provider = self.polling.registry.provider(&route.provider);
+            let account = provider.and_then(|provider| provider.account(&route.account));
+            account.map_or(Ok(()), |account| account.budget.try_poll(now))
+        };
+        let due = self.shared.plan().take_due(now, self.room(), admit);
+        for task in due {
+            let poll = self.polling.clone().poll(task.clone(), Arc::clone(&self.shared));
+            if !matches!(self.flights.start(task.id, &self.child.sockets, poll), Ok(true)) {
+                self.shared.put_back(&task, Some(STILL_IN_FLIGHT), now);
             }
         }
         self.child.pulse.works_since(self.flights.oldest_since());
     }
 
-    async fn take_in(&self, woken: Woken<AttemptId>) {
-        for id in woken.ids {
-            match self.polling.reads.attempt(id).await {
-                Ok(Some(attempt)) => self.plan(&attempt),
-                Ok(None) => {}
-                Err(error) => tracing::debug!(attempt.id = %id, error = %error, "not read; the sweep will find it"),
+    /// Reads the next page of running attempts, when it is time: at the start all of them one after the other, with polls leaving
+    /// in between; later one page in a while, round and round.
+    async fn read_on(&mut self) {
+        let now = self.polling.clock.now();
+        if now < self.reading.next {
+            return;
+        }
+        let page = match self.polling.reads.running(self.reading.after).await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::warn!(error = %error, "running attempts are not read; it is tried again");
+                self.reading.next = now.plus(AGAIN);
+                return;
+            }
+        };
+        page.iter().for_each(|row| self.plan(row));
+        self.reading.after = page.last().map(WaitingRow::id);
+        if self.reading.after.is_none() && self.reading.all {
+            let took_ms = u64::try_from(self.polling.clock.now().since(self.reading.began).as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(running = self.shared.plan().len(), took_ms, "all running attempts are planned");
+            self.reading.all = false;
+        }
+        self.reading.next = if self.reading.all { now } else { now.plus(SWEEP) };
+    }
+
+    async fn take_in(&mut self, woken: Woken<AttemptId>) {
+        let ids: Vec<AttemptId> = woken.ids.into_iter().collect();
+        for ids in ids.chunks(IDS) {
+            match self.polling.reads.running_of(ids).await {
+                Ok(rows) => rows.iter().for_each(|row| self.plan(row)),
+                Err(error) => {
+                    tracing::debug!(error = %error, "woken attempts are not read; all are read again");
+                    self.read_all();
+                }
             }
         }
-        if woken.everywhere
-            && let Err(error) = self.sweep().await
-        {
-            tracing::warn!(error = %error, "the sweep for running attempts failed; it is made again");
+        if woken.everywhere {
+            self.read_all();
         }
     }
 
     /// Polls now what a provider called back about. An attempt whose poll is in flight is polled once more after it, since the provider
     /// may have answered that poll before it finished; one that does not run yet, as soon as it does.
-    async fn pull(&self, woken: Woken<AttemptId>) {
+    async fn pull(&mut self, woken: Woken<AttemptId>) {
         let new = woken.ids.iter().copied().filter(|id| !self.shared.plan().contains(*id)).collect();
         self.take_in(Woken { ids: new, everywhere: woken.everywhere }).await;
         let now = self.polling.clock.now();
@@ -140,47 +224,59 @@ impl Rounds {
         }
     }
 
-    async fn sweep(&self) -> Result<(), StoreError> {
-        let mut after = None;
-        loop {
-            let page = self.polling.reads.attempts_in(AttemptState::Running, after, PAGE).await?;
-            for attempt in &page {
-                self.plan(attempt);
-            }
-            after = page.last().map(|attempt| attempt.id);
-            if u64::try_from(page.len()).unwrap_or(PAGE) < PAGE {
-                break;
-            }
-        }
-        let wanted = self.polling.reads.cancel_wanted(PAGE).await?;
-        self.cancels(Woken { ids: wanted.into_iter().collect(), everywhere: false }).await;
-        Ok(())
+    fn read_all(&mut self) {
+        let now = self.polling.clock.now();
+        self.reading = Reading { after: None, all: true, next: now, began: now };
     }
 
-    fn plan(&self, attempt: &Attempt) {
-        if attempt.state == AttemptState::Running {
-            let waiting = Waiting {
-                generation: attempt.generation,
-                submitted_at: attempt.submitted_at.unwrap_or(attempt.created_at),
-                strategy: self.strategy(attempt),
-            };
-            let now: Timestamp = self.polling.clock.now();
-            let new = !self.shared.plan().contains(attempt.id);
-            self.shared.plan().insert(attempt.id, waiting, now);
-            if new && self.shared.is_wanted_again(attempt.id) {
-                self.shared.plan().pull(attempt.id, now);
-            }
+    fn plan(&self, row: &WaitingRow) {
+        let mut plan = self.shared.plan();
+        if plan.contains(row.id()) {
+            return;
+        }
+        let number = plan.routes.number(&row.route_key(), || self.route(row));
+        let (Some(number), Some(handle)) = (number, row.handle()) else {
+            tracing::error!(attempt.id = %row.id(), "a running attempt cannot be read: nobody polls it");
+            return;
+        };
+        let waiting = Waiting { id: row.id(), generation: row.generation(), handle, submitted_at: row.submitted_at() };
+        let now = self.polling.clock.now();
+        plan.insert(waiting, number, self.shared.learner.course(&row.model).as_deref(), now);
+        if self.shared.is_wanted_again(row.id()) {
+            plan.pull(row.id(), now);
         }
     }
 
-    fn strategy(&self, attempt: &Attempt) -> Strategy {
+    fn route(&self, row: &WaitingRow) -> Option<Route> {
+        let (endpoint, kind) = row.sent()?;
+        let model = self.polling.catalogue.model(&row.model);
+        Some(Route {
+            provider: row.provider.as_str().into(),
+            account: row.account.as_str().into(),
+            endpoint,
+            kind,
+            model: row.model.as_str().into(),
+            strategy: self.strategy(&row.model),
+            max_duration: model.and_then(|model| model.max_duration_s).map(Duration::from_secs),
+        })
+    }
+
+    fn strategy(&self, model: &str) -> Strategy {
         let config = &self.polling.config.polling;
-        let own = self.polling.catalogue.model(&attempt.model).and_then(|model| model.strategy);
+        let own = self.polling.catalogue.model(model).and_then(|model| model.strategy);
         config.strategy(own.unwrap_or(config.strategy))
     }
 
+    async fn look_for_cancels(&mut self) {
+        self.cancels_at = self.polling.clock.now().plus(CANCELS);
+        match self.polling.reads.cancel_wanted(crate::store::reads::LONGEST_LIST).await {
+            Ok(wanted) => self.cancels(Woken { ids: wanted.into_iter().collect(), everywhere: false }).await,
+            Err(error) => tracing::warn!(error = %error, "cancelled generations are not read; it is tried again"),
+        }
+    }
+
     /// Asks the providers to cancel, each in a flight of its own: one that does not answer holds up nobody.
-    async fn cancels(&self, woken: Woken<crate::domain::id::GenerationId>) {
+    async fn cancels(&self, woken: Woken<GenerationId>) {
         let ids: Vec<_> = woken.ids.into_iter().collect();
         let loaded = match self.polling.reads.loads(&ids).await {
             Ok(loaded) => loaded,

@@ -148,6 +148,20 @@ impl Executor {
         if let Err(until) = account.budget.try_poll(now) {
             return Err(used_up(provider, until.since(now)));
         }
+        self.ask_admitted(provider, account, endpoint, call).await
+    }
+
+    /// As [`ask`](Self::ask), for a caller that has taken one of the minute's polls already.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask), without `RATE_LIMITED`.
+    pub async fn ask_admitted(
+        &self,
+        provider: &Provider,
+        account: &Account,
+        endpoint: &Endpoint,
+        call: HttpCall,
+    ) -> Result<Reply, Fault> {
         let record = Record::begin(provider, account, Way::Ask);
         let span = record.span(&call);
         let bounds = Bounds { timeout: Duration::from_millis(provider.config.poll_timeout_ms), cap: ASK_ANSWER_BYTES };

@@ -37,7 +37,8 @@ const fn kind_number(kind: Kind) -> i16 {
     }
 }
 
-const fn kind_of(number: i16) -> Option<Kind> {
+/// Reads a kind's number.
+pub(super) const fn kind_of(number: i16) -> Option<Kind> {
     match number {
         0 => Some(Kind::Image),
         1 => Some(Kind::Video),

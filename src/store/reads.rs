@@ -6,6 +6,7 @@ mod list;
 mod rows;
 mod spend;
 mod unconfirmed;
+mod waiting;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -20,6 +21,7 @@ use uuid::Uuid;
 pub use list::ListFilter;
 pub use rows::{EvidenceRow, HistoryRow, Loaded, StateCounts};
 pub use spend::{Spend, SpendBy, SpendFilter, SpendRow};
+pub use waiting::{SlotRow, Took, WaitingRow};
 
 use rows::{StateCount, assemble, counted, evidence_row, grouped, history_row, parse};
 

@@ -11,6 +11,7 @@ mod limits;
 mod lists;
 mod spool;
 mod transitions;
+mod waiting;
 mod wire;
 
 /// Makes a test of every case on each database.

@@ -124,6 +124,7 @@ fn stages(config: &Config, problems: &mut Vec<String>) {
     range("polling.every_ms", polling.every_ms, (10, 3_600_000), problems);
     range("polling.factor", polling.factor, (1.0, 100.0), problems);
     range("polling.jitter", polling.jitter, (0.0, 0.5), problems);
+    range("polling.adaptive_budget", polling.adaptive_budget, (0.1, 2.0), problems);
     range("polling.concurrency", polling.concurrency, (1, 100_000), problems);
     range("supervision.beat_ms", config.supervision.beat_ms, (10, 60_000), problems);
     if config.supervision.late_ms <= config.supervision.beat_ms {
