@@ -28,7 +28,10 @@ use crate::{
     intake::keys,
     lifeline::Lifeline,
     net::hooks::Hooks,
-    observe::{Live, Pulses},
+    observe::{
+        Live, Pulses,
+        balances::{AccountKey, Balances},
+    },
     providers::{catalogue::Catalogue, executor::Executor, registry::Registry},
     storage::Storage,
     store::{Scope, Store},
@@ -71,6 +74,8 @@ struct Parts {
     lookups: Arc<Flights<AttemptId>>,
     polls: Arc<Flights<AttemptId>>,
     transfers: Arc<Flights<AssetId>>,
+    readings: Arc<Flights<AccountKey>>,
+    balances: Balances,
 }
 
 impl App {

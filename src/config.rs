@@ -9,6 +9,7 @@ pub mod polling;
 pub mod providers;
 pub mod server;
 pub mod simulator;
+pub mod spend;
 pub mod storage;
 pub mod store;
 pub mod supervision;
@@ -36,6 +37,8 @@ pub struct Config {
     pub dispatch: dispatch::DispatchConfig,
     /// Waiting.
     pub polling: polling::PollingConfig,
+    /// Balances.
+    pub spend: spend::SpendConfig,
     /// Actors.
     pub supervision: supervision::SupervisionConfig,
     /// Logs and metrics.
@@ -56,6 +59,7 @@ impl Default for Config {
             assets: assets::AssetsConfig::default(),
             dispatch: dispatch::DispatchConfig::default(),
             polling: polling::PollingConfig::default(),
+            spend: spend::SpendConfig::default(),
             supervision: supervision::SupervisionConfig::default(),
             telemetry: telemetry::TelemetryConfig::default(),
             providers: BTreeMap::new(),

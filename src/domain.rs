@@ -1,6 +1,7 @@
 //! The pure ground floor: what a generation is, which states it passes, what may go wrong. No IO, no clock, no async.
 
 pub mod attempt;
+pub mod balance;
 pub mod effects;
 pub mod error;
 pub mod generation;

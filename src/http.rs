@@ -40,7 +40,7 @@ use crate::{
     domain::{error::ErrorCode, id::GenerationId, time::Timestamp},
     http::problem::Problem,
     intake::{hook::Desk, room::Room},
-    observe::{Live, Pulses},
+    observe::{Live, Pulses, balances::Balances},
     providers::{catalogue::Catalogue, registry::Registry},
     storage::Storage,
     store::{Journal, Keys, Reads},
@@ -73,6 +73,8 @@ pub struct Api {
     pub live: Live,
     /// How the actors are.
     pub pulses: Pulses,
+    /// What is left on the accounts.
+    pub balances: Balances,
     /// Results.
     pub storage: Storage,
     /// Wakes dispatch.

@@ -1,6 +1,8 @@
 //! What actors report of themselves: beats, oldest work in hand, restarts, and the live `why` and progress of what they own.
 //! Memory only; nothing here is the truth.
 
+pub mod balances;
+
 use std::{
     collections::HashMap,
     sync::{

@@ -2,6 +2,7 @@
 
 pub mod adapter_actor;
 pub mod answer;
+pub mod bookkeeper;
 pub mod flight;
 pub mod intent;
 pub mod late;

@@ -19,7 +19,7 @@ use crate::{
     intake::hook::Desk,
     lifeline::Lifeline,
     net::hooks::{self, Hooks},
-    observe::{Live, Pulses},
+    observe::{Live, Pulses, balances::Balances},
     providers::{catalogue::Catalogue, executor::Executor, registry::Registry},
     storage::Storage,
     store::{SlotRow, Store},
@@ -28,6 +28,9 @@ use crate::{
 
 /// How often the metrics recorder is tended; its own documentation asks for seconds.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Balances read at once at most; one more waits for its next turn.
+const READINGS: usize = 64;
 
 /// Builds everything that has no actor.
 pub(super) async fn parts(config: Config, clock: Clock, sockets: Handle) -> anyhow::Result<Parts> {
@@ -58,6 +61,8 @@ pub(super) async fn parts(config: Config, clock: Clock, sockets: Handle) -> anyh
         // Cancels share the table.
         polls: Arc::new(Flights::bounded("polls", polls.saturating_mul(2), clock.clone())),
         transfers: Arc::new(Flights::bounded("transfers", transfers, clock.clone())),
+        readings: Arc::new(Flights::bounded("balances", READINGS, clock.clone())),
+        balances: Balances::default(),
         live: Live::default(),
         pulses: Pulses::default(),
         lifeline: Lifeline::default(),
@@ -103,6 +108,7 @@ pub(super) fn api(parts: &Parts, sockets: Handle, metrics: PrometheusHandle, dra
         registry: Arc::clone(&parts.registry),
         live: parts.live.clone(),
         pulses: parts.pulses.clone(),
+        balances: parts.balances.clone(),
         storage: parts.storage.clone(),
         dispatch_wake: parts.wakes.dispatch.clone(),
         cancel_wake: parts.wakes.cancel.clone(),

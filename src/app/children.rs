@@ -9,13 +9,18 @@ use crate::{
     assets::{store_asset::Assets, uploader::Uploader},
     dispatch::dispatcher::{Dispatch, Dispatcher},
     polling::{poll::Polling, poller::Poller},
-    submission::{adapter_actor::AdapterActor, flight::Submission, reconciler::Reconciler},
+    submission::{
+        adapter_actor::AdapterActor,
+        bookkeeper::{Bookkeeper, Bookkeeping},
+        flight::Submission,
+        reconciler::Reconciler,
+    },
     supervision::{ArbiterRole, ChildSpec, child},
 };
 
 /// The stages' actors, in the order in which they are stopped: who hands out work first.
 pub(super) fn stages(parts: &Parts) -> Vec<ChildSpec> {
-    vec![dispatcher(parts), reconciler(parts), poller(parts), uploader(parts)]
+    vec![dispatcher(parts), reconciler(parts), poller(parts), uploader(parts), bookkeeper(parts)]
 }
 
 /// One adapter actor a provider.
@@ -54,6 +59,19 @@ fn reconciler(parts: &Parts) -> ChildSpec {
     child("reconciler", ArbiterRole::Rest, move |child| {
         Reconciler::new(submission.clone(), Arc::clone(&submits), Arc::clone(&lookups), child)
     })
+}
+
+fn bookkeeper(parts: &Parts) -> ChildSpec {
+    let books = Bookkeeping {
+        reads: parts.store.reads(),
+        registry: Arc::clone(&parts.registry),
+        executor: parts.executor.clone(),
+        balances: parts.balances.clone(),
+        clock: parts.clock.clone(),
+        config: Arc::clone(&parts.config),
+    };
+    let readings = Arc::clone(&parts.readings);
+    child("bookkeeper", ArbiterRole::Rest, move |child| Bookkeeper::new(books.clone(), Arc::clone(&readings), child))
 }
 
 fn poller(parts: &Parts) -> ChildSpec {

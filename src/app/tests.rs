@@ -146,11 +146,12 @@ impl Bed {
     }
 }
 
-const ACTORS: [&str; 9] = [
+const ACTORS: [&str; 10] = [
     "dispatcher",
     "reconciler",
     "poller",
     "uploader",
+    "bookkeeper",
     "adapter-kling",
     "adapter-pollo",
     "adapter-replicate",

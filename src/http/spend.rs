@@ -43,7 +43,7 @@ pub async fn spend(api: Data<Api>, request: HttpRequest) -> Result<Json<SpendRep
     let names: BTreeMap<_, _> = projects.into_iter().map(|project| (project.id, project.name)).collect();
     let filter = wanted.filter(&names).map_err(Problem::invalid)?;
     let found = api.hop(async move { reads.spend(&filter, &by).await }).await?;
-    Ok(Json(view::report(&query, found, &names)))
+    Ok(Json(view::report(&query, found, &names, &api.balances.all())))
 }
 
 /// Shows the ledger of a generation.

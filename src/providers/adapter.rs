@@ -20,6 +20,7 @@ use url::Url;
 pub use crate::domain::output::{Output, OutputSource};
 use crate::{
     domain::{
+        balance::Balance,
         error::ErrorCode,
         money::Micros,
         record::{Attempt, Endpoint, Handle, Kind},
@@ -420,6 +421,20 @@ pub trait Adapter: Send + Sync + fmt::Debug {
 
     /// Reads its answer.
     fn read_find(&self, search: &Search<'_>, reply: &Reply) -> Found;
+
+    /// How to ask what is left on the account; none where the provider tells nothing (Replicate, Tuzi). A relay is never asked: its
+    /// account is shared with strangers.
+    fn balance(&self, _endpoint: &Endpoint, _now: Timestamp) -> Option<HttpCall> {
+        None
+    }
+
+    /// Reads its answer: one amount, or one a resource pack.
+    ///
+    /// # Errors
+    /// A fault that says what was told instead.
+    fn read_balance(&self, _reply: &Reply) -> Result<Vec<Balance>, Fault> {
+        Err(table::unsendable(ErrorCode::InternalError, "it tells no balance"))
+    }
 
     /// How to cancel; none where the provider cannot.
     fn cancel(&self, context: &Context<'_>) -> Option<HttpCall>;

@@ -16,6 +16,7 @@ use secrecy::SecretString;
 
 use crate::{
     domain::{
+        balance::Balance,
         error::ErrorCode,
         record::{Endpoint, Handle, Kind},
         time::Timestamp,
@@ -120,6 +121,14 @@ impl Adapter for Flux {
     fn read_find(&self, _search: &Search<'_>, reply: &Reply) -> Found {
         // Never asked: BFL has no list and no id of ours.
         Found::Unclear(errors::TABLE.unclear(Said::of(reply), "it cannot be asked by tag"))
+    }
+
+    fn balance(&self, endpoint: &Endpoint, _now: Timestamp) -> Option<HttpCall> {
+        place::url(endpoint, "/v1/credits", &[]).ok().map(HttpCall::get)
+    }
+
+    fn read_balance(&self, reply: &Reply) -> Result<Vec<Balance>, Fault> {
+        wire::read_balance(reply, errors::TABLE)
     }
 
     fn cancel(&self, _context: &Context<'_>) -> Option<HttpCall> {

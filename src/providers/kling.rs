@@ -18,6 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 use self::path::Path;
 use crate::{
     domain::{
+        balance::Balance,
         error::ErrorCode,
         record::{Endpoint, Handle, Kind},
         time::Timestamp,
@@ -145,6 +146,14 @@ impl Adapter for Kling {
 
     fn read_find(&self, search: &Search<'_>, reply: &Reply) -> Found {
         wire::read_find(search.tag, reply, relayed(search.endpoint))
+    }
+
+    fn balance(&self, endpoint: &Endpoint, now: Timestamp) -> Option<HttpCall> {
+        wire::balance(endpoint, now).ok()
+    }
+
+    fn read_balance(&self, reply: &Reply) -> Result<Vec<Balance>, Fault> {
+        wire::read_balance(reply)
     }
 
     fn cancel(&self, _context: &Context<'_>) -> Option<HttpCall> {

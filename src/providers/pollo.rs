@@ -15,6 +15,7 @@ use secrecy::SecretString;
 
 use crate::{
     domain::{
+        balance::Balance,
         record::{Endpoint, Handle, Kind},
         time::Timestamp,
     },
@@ -123,6 +124,14 @@ impl Adapter for Pollo {
     fn read_find(&self, _search: &Search<'_>, reply: &Reply) -> Found {
         // Never asked: Pollo has no list and no id of ours.
         Found::Unclear(errors::TABLE.unclear(crate::providers::adapter::table::Said::of(reply), "it cannot be asked by tag"))
+    }
+
+    fn balance(&self, endpoint: &Endpoint, _now: Timestamp) -> Option<HttpCall> {
+        place::url(endpoint, "/credit/balance", &[]).ok().map(HttpCall::get)
+    }
+
+    fn read_balance(&self, reply: &Reply) -> Result<Vec<Balance>, Fault> {
+        wire::read_balance(reply)
     }
 
     fn cancel(&self, _context: &Context<'_>) -> Option<HttpCall> {

@@ -17,13 +17,13 @@ use crate::{
     config::{Config, providers::ProviderConfig},
     domain::{
         id::AttemptId,
-        record::{Endpoint, ProviderName},
+        record::{Endpoint, Kind, ProviderName},
         retry::RetryPolicy,
         time::Timestamp,
     },
     net::{client::Clients, guard::Allow},
     providers::{
-        adapter::{Adapter, Credential},
+        adapter::{Adapter, Credential, HttpCall},
         breaker::Breaker,
         budget::{Budget, TimeOfDay, Wait},
         catalogue::Model,
@@ -139,6 +139,17 @@ impl Provider {
     #[must_use]
     pub fn account(&self, name: &str) -> Option<&Arc<Account>> {
         self.accounts.iter().find(|account| &*account.name == name)
+    }
+
+    /// Where its accounts are asked what is left, and how; none where it tells nothing, or is a relay, whose account is shared.
+    #[must_use]
+    pub fn balance(&self, now: Timestamp) -> Option<(Endpoint, HttpCall)> {
+        if self.config.relay {
+            return None;
+        }
+        let endpoint = self.adapter.endpoint(&self.config.base_url, "", None, &self.config.options, false, Kind::Video);
+        let call = self.adapter.balance(&endpoint, now)?;
+        Some((endpoint, call))
     }
 
     /// Where a submit of this model goes: what the attempt will keep.

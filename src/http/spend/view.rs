@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::{
+        balance::{AccountBalance, Balance},
         effects::{self, LedgerEntry, Position},
         id::{GenerationId, KeyId, ProjectId},
         money::Micros,
@@ -119,11 +120,89 @@ pub struct SpendReport {
     has_more: bool,
     /// The sum of all lines, also of those that are not told.
     total: SumsView,
+    /// What is left at the providers that tell it, as last read; whatever the filters are.
+    balances: Vec<BalanceView>,
+}
+
+/// What is left on an account, or in one of its packs.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Balance)]
+pub struct BalanceView {
+    /// Provider section.
+    provider: String,
+    /// Account by its configured name.
+    account: String,
+    /// Which of several packs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pack: Option<String>,
+    /// How much is left, as decimal text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "997.000000")]
+    amount: Option<String>,
+    /// The provider's unit; never converted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "credits")]
+    unit: Option<&'static str>,
+    /// When it was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    read_at: Option<Timestamp>,
+    /// How much there was at the reading before, as decimal text of the same unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_amount: Option<String>,
+    /// When that was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    previous_read_at: Option<Timestamp>,
+    /// What our ledger charged for this provider section (all its accounts) between both, in US dollars.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "0.030000")]
+    ledger_charged: Option<Micros>,
+    /// Why the newest try told nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// One line for each amount; one without amount where none was told yet.
+fn balances(known: &[AccountBalance]) -> Vec<BalanceView> {
+    known.iter().flat_map(of_account).collect()
+}
+
+fn of_account(known: &AccountBalance) -> Vec<BalanceView> {
+    let bare = || BalanceView {
+        provider: known.provider.to_string(),
+        account: known.account.to_string(),
+        pack: None,
+        amount: None,
+        unit: None,
+        read_at: known.newest.as_ref().map(|reading| reading.at),
+        previous_amount: None,
+        previous_read_at: known.previous.as_ref().map(|reading| reading.at),
+        ledger_charged: known.charged_between(),
+        error: known.error.as_ref().map(|(why, _)| why.clone()),
+    };
+    let newest = known.newest.iter().flat_map(|reading| &reading.balances);
+    let before = |pack: &Balance| {
+        let same = |old: &&Balance| old.pack == pack.pack && old.unit == pack.unit;
+        known.previous.iter().flat_map(|reading| &reading.balances).find(same).map(Balance::decimal)
+    };
+    let lines: Vec<_> = newest
+        .map(|told| BalanceView {
+            pack: told.pack.clone(),
+            amount: Some(told.decimal()),
+            unit: Some(told.unit),
+            previous_amount: before(told),
+            ..bare()
+        })
+        .collect();
+    if lines.is_empty() { vec![bare()] } else { lines }
 }
 
 /// Puts a report together.
-pub fn report(query: &Query, found: Spend, names: &BTreeMap<ProjectId, String>) -> SpendReport {
+pub fn report(query: &Query, found: Spend, names: &BTreeMap<ProjectId, String>, known: &[AccountBalance]) -> SpendReport {
     SpendReport {
+        balances: balances(known),
         from: date(query.from),
         to: date(query.to),
         group_by: query.by.iter().map(|by| by.as_str()).collect(),

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     domain::{
+        balance::Balance,
         error::ErrorCode,
         money::Micros,
         record::{Endpoint, Handle},
@@ -104,6 +105,14 @@ fn put_images(body: &mut Map<String, Value>, shape: Shape, images: &[String]) {
 
 fn said(reply: &Reply, body: &Value) -> Said {
     Said::of(reply).saying(None, pick::complaint(body).as_deref()).waiting(number(body, &["retry_after"]))
+}
+
+/// Reads the credits that are left: `{"credits": n}`.
+pub fn read_balance(reply: &Reply, table: Table) -> Result<Vec<Balance>, Fault> {
+    let body = reply.json().unwrap_or_default();
+    let left = number(&body, &["credits"]).filter(|_| reply.status.is_success());
+    let balance = left.and_then(|left| Balance::of(None, left, "credits"));
+    balance.map(|balance| vec![balance]).ok_or_else(|| table.unclear(said(reply, &body), "it did not tell its credits"))
 }
 
 fn cost(body: &Value) -> Option<Micros> {

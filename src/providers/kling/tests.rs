@@ -451,3 +451,23 @@ fn through_a_relay_only_a_task_that_echoes_our_tag_is_ours_and_not_found_proves_
     assert_eq!(read(&legacy, json!([])), Found::Nothing);
     assert_eq!(Kling.find(&conformance::search(&relay.endpoint)).unwrap().url.path(), "/v1/videos/task/tag-7f3a");
 }
+
+#[test]
+fn the_packs_that_can_be_used_are_told_with_what_is_left_of_each() {
+    let endpoint = endpoint("legacy", false, Kind::Video, &[]);
+    let call = Kling.balance(&endpoint, Timestamp(1_790_000_000_000)).unwrap();
+    let url = "https://api-singapore.klingai.com/account/costs?start_time=1758464000000&end_time=1790000000000";
+    assert_eq!(wire(&call), format!("GET {url}"));
+    let pack = |name: &str, left: Value, status: &str| json!({"resource_pack_name": name, "remaining_quantity": left, "total_quantity": 200, "status": status});
+    let packs =
+        json!([pack("videos", json!(118.5), "online"), pack("old", json!(9), "expired"), pack("images", json!("3"), "online")]);
+    let told = enveloped(json!({"code": 0, "msg": "", "resource_pack_subscribe_infos": packs}));
+    let told: Vec<_> =
+        Kling.read_balance(&told.reply()).unwrap().into_iter().map(|one| (one.pack.unwrap(), one.millionths, one.unit)).collect();
+    assert_eq!(told, [("videos".to_owned(), 118_500_000, "units"), ("images".to_owned(), 3_000_000, "units")]);
+    let none = enveloped(json!({"resource_pack_subscribe_infos": []}));
+    assert_eq!(Kling.read_balance(&none.reply()).unwrap(), []);
+    for wrong in [error(401, 1002, "bad key"), error(429, 1302, "too fast"), enveloped(json!({})), answer(500, json!(null))] {
+        assert!(Kling.read_balance(&wrong.reply()).is_err(), "{}", wrong.body);
+    }
+}

@@ -1,5 +1,7 @@
 //! Kling on the wire: bodies out, answers in, of both API generations and of relays that bend the older one.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -9,13 +11,16 @@ use super::{
 };
 use crate::{
     domain::{
+        balance::Balance,
         error::ErrorCode,
         money::Micros,
-        record::{Handle, Kind},
+        record::{Endpoint, Handle, Kind},
+        time::Timestamp,
     },
     providers::adapter::{
         Call, Context, Fault, Found, HttpCall, ImageForms, Output, Polled, Reply, Submitted, images,
         pick::{self, code, id, list, number, text},
+        place,
         table::{Said, Table, missing, unsendable},
     },
 };
@@ -278,6 +283,33 @@ fn cost(task: &Value) -> Option<Micros> {
     };
     let dollars: Option<Vec<f64>> = list(task, &["billing"]).iter().map(priced).collect();
     dollars.filter(|parts| !parts.is_empty()).map(|parts| Micros::from_dollars(parts.iter().sum()))
+}
+
+/// Over which time resource packs are asked for, in days. What the two instants of the call mean is not established; a year covers
+/// the packs on sale.
+const PACKS_DAYS: u64 = 365;
+
+/// The call for resource packs: at most one a second (documentation).
+pub fn balance(endpoint: &Endpoint, now: Timestamp) -> Result<HttpCall, Fault> {
+    let start = now.minus(Duration::from_secs(PACKS_DAYS * 86_400)).0.to_string();
+    let times = [("start", start.as_str()), ("end", &now.0.to_string())];
+    place::url(endpoint, "/account/costs?start_time={start}&end_time={end}", &times).map(HttpCall::get)
+}
+
+/// Reads the packs that can be used now. `remaining_quantity` lags twelve hours (documentation).
+pub fn read_balance(reply: &Reply) -> Result<Vec<Balance>, Fault> {
+    let body = reply.json().unwrap_or_default();
+    let said = said(reply, &body);
+    let packs = task(&body).get("resource_pack_subscribe_infos").and_then(Value::as_array);
+    let Some(packs) = packs.filter(|_| reply.status.is_success() && !refused(&body)) else {
+        return Err(TABLE.unclear(said, "it did not tell its resource packs"));
+    };
+    let online = packs.iter().filter(|pack| text(pack, &["status"]) == Some("online"));
+    let pack = |pack: &Value| {
+        let name = text(pack, &["resource_pack_name"]).map(str::to_owned);
+        number(pack, &["remaining_quantity"]).and_then(|left| Balance::of(name, left, "units"))
+    };
+    Ok(online.filter_map(pack).collect())
 }
 
 /// Reads a webhook: the task alone (legacy and newer), or, from a relay, in an envelope.

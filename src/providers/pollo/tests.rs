@@ -173,3 +173,18 @@ fn text_and_audio_are_not_delivered() {
     let outputs = legacy.outputs(&answer(200, body));
     assert_eq!(outputs.iter().map(|output| output.kind).collect::<Vec<_>>(), [Kind::Image]);
 }
+
+#[test]
+fn the_credits_that_are_left_are_told_bare_or_wrapped() {
+    let [legacy, ..] = <[Suite; 3]>::try_from(suites()).ok().unwrap();
+    let call = Pollo.balance(&legacy.endpoint, conformance::SUBMITTED_AT).unwrap();
+    assert!(call.url.as_str().ends_with("/credit/balance"), "{}", call.url);
+    let bare = json!({"availableCredits": 40, "totalCredits": 100});
+    for body in [bare.clone(), json!({"code": "SUCCESS", "message": "success", "data": bare})] {
+        let told = Pollo.read_balance(&answer(200, body).reply()).unwrap();
+        assert_eq!((told[0].millionths, told[0].unit, told.len()), (40_000_000, "credits", 1));
+    }
+    for wrong in [answer(200, json!({"code": "SUCCESS", "data": {}})), answer(403, json!({"code": "FORBIDDEN"})), page(200)] {
+        assert!(Pollo.read_balance(&wrong.reply()).is_err(), "{}", wrong.body);
+    }
+}

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     domain::{
+        balance::Balance,
         error::ErrorCode,
         record::{Endpoint, Handle, Kind},
     },
@@ -93,6 +94,14 @@ fn said(reply: &Reply, body: &Value) -> Said {
         (message, issue) => message.or_else(|| issue.map(str::to_owned)),
     };
     Said::of(reply).saying(pick::code(body, &["code"]), message.as_deref())
+}
+
+/// Reads the credits that are left, wrapped in `data` or bare (client source).
+pub fn read_balance(reply: &Reply) -> Result<Vec<Balance>, Fault> {
+    let body = reply.json().unwrap_or_default();
+    let left = pick::number(content(&body), &["availableCredits"]).filter(|_| reply.status.is_success());
+    let balance = left.and_then(|left| Balance::of(None, left, "credits"));
+    balance.map(|balance| vec![balance]).ok_or_else(|| TABLE.unclear(said(reply, &body), "it did not tell its credits"))
 }
 
 /// Reads the answer to a create call. Neither shape with a task id is a refusal only where status and JSON both say so.

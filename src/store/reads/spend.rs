@@ -141,6 +141,19 @@ impl Reads {
         Ok(Spend { rows, more, total: total.map(row).unwrap_or_default() })
     }
 
+    /// What a provider section has charged since the books began.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn charged_by(&self, provider: &str) -> Result<Micros, StoreError> {
+        let query = spend_days::Entity::find()
+            .select_only()
+            .expr_as(sum("charged"), "charged")
+            .filter(spend_days::Column::Provider.eq(provider))
+            .into_tuple::<i64>();
+        Ok(Micros(self.bounded(query.one(&self.database)).await?.unwrap_or(0)))
+    }
+
     /// What commits moved of a generation's money, in the order of their instants. Its first 1,000 rows.
     ///
     /// # Errors

@@ -1,11 +1,11 @@
 //! The books against the simulator's own billing ledger: for every attempt whose id at the provider is known they are equal to the
 //! unit, also after a kill; and what the provider billed beyond that is at risk with us.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use serde_json::{Value, json};
 
-use super::{Bed, Server};
+use super::{BOUND, Bed, LOOK, Server};
 
 /// What is submitted: model, directives, outputs.
 const LOAD: [(&str, &str, u16); 14] = [
@@ -157,4 +157,48 @@ fn quick() -> Vec<(&'static str, String)> {
         ("LONGTAKE__PROVIDERS__KLING__SUBMIT_TIMEOUT_MS", "2000".to_owned()),
         ("LONGTAKE__PROVIDERS__FLUX__SUBMIT_TIMEOUT_MS", "2000".to_owned()),
     ]
+}
+
+/// The line of an account in the report's balances.
+fn balance<'a>(report: &'a Value, provider: &str) -> &'a Value {
+    let all = report["balances"].as_array().unwrap();
+    all.iter().find(|line| line["provider"] == provider).unwrap_or(&Value::Null)
+}
+
+#[actix_web::test]
+async fn balances_are_read_where_a_provider_tells_them_and_stand_beside_the_books() {
+    let bed = Bed::with(vec![("LONGTAKE__SPEND__BALANCES_S", "1".to_owned())]);
+    let admin = admin_key(&bed);
+    let server = bed.serve();
+    let report = async |what: &str, done: &dyn Fn(&Value) -> bool| {
+        let start = Instant::now();
+        loop {
+            let report = get(&bed, &server, &admin, "/api/admin/spend").await;
+            if done(&report) {
+                return report;
+            }
+            assert!(start.elapsed() < BOUND, "{what}: {}", report["balances"]);
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let all = |report: &Value| ["flux", "kling", "pollo"].iter().all(|name| balance(report, name)["amount"].is_string());
+    let first = report("every balance is read", &all).await;
+    assert_eq!((&balance(&first, "flux")["unit"], &balance(&first, "kling")["unit"]), (&json!("credits"), &json!("units")));
+    assert_eq!(balance(&first, "kling")["pack"], "Sandbox pack");
+    assert_eq!((balance(&first, "replicate"), balance(&first, "tuzi")), (&Value::Null, &Value::Null));
+    let before = micros(&balance(&first, "flux")["amount"]);
+    let id = bed.submit(&server, json!({"modelIdentifier": "flux-2-pro", "prompt": "three credits"})).await;
+    bed.ended(&server, &id).await;
+    let spent = |report: &Value| {
+        let line = balance(report, "flux");
+        line["previousAmount"].is_string()
+            && micros(&line["amount"]) == before - 3_000_000
+            && line["previousAmount"] != line["amount"]
+    };
+    let second = report("what was spent shows", &spent).await;
+    assert_eq!(balance(&second, "flux")["error"], Value::Null);
+    let later =
+        report("a quiet interval", &|report| balance(report, "flux")["previousAmount"] == balance(report, "flux")["amount"])
+            .await;
+    assert_eq!(balance(&later, "flux")["ledgerCharged"], "0.000000");
 }

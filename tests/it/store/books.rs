@@ -23,6 +23,7 @@ super::on_both! {
     a_lost_entry_books_nothing;
     the_days_sums_are_the_recount_of_the_ledger;
     a_generation_without_a_price_writes_nothing_into_the_books;
+    an_older_database_is_opened_with_the_position_that_its_rows_show;
 }
 
 async fn ledger(bed: &Bed, generation: &Generation) -> [i64; 4] {
@@ -141,5 +142,32 @@ async fn a_generation_without_a_price_writes_nothing_into_the_books(bed: &Bed) {
     let row = Generation { call_price: Micros(0), ..generation(ProjectId::fresh()) };
     journal(&store).birth(Birth { generation: row.clone(), request: request(), limits: Limits::default() }).await.unwrap();
     assert_eq!((ledger(bed, &row).await, sums(bed, "spend_days").await), ([0, 0, 0, 0], [0, 0, 0]));
+    store.close().await;
+}
+
+async fn an_older_database_is_opened_with_the_position_that_its_rows_show(bed: &Bed) {
+    let store = bed.open().await;
+    let generation = born(&journal(&store)).await;
+    born(&journal(&store)).await;
+    step(&store, &generation, intent).await;
+    step(&store, &generation, |loaded| moved(loaded, 1, AttemptEvent::Accepted)).await;
+    step(&store, &generation, intent).await;
+    step(&store, &generation, |loaded| moved(loaded, 2, AttemptEvent::OutcomeUnknown)).await;
+    store.close().await;
+    for undo in [
+        "DROP TABLE ledger",
+        "DROP TABLE spend_days",
+        "ALTER TABLE projects DROP COLUMN daily_limit",
+        "ALTER TABLE api_keys DROP COLUMN daily_limit",
+        "DELETE FROM seaql_migrations WHERE version = 'm0004_spend'",
+    ] {
+        bed.meddle(undo).await;
+    }
+    let store = bed.open_again().await;
+    assert_eq!(ledger(bed, &generation).await, [2, 0, 350_000, 350_000]);
+    assert_eq!(sums(bed, "spend_days").await, [700_000, 350_000, 350_000], "with the one that only waits");
+    step(&store, &generation, |loaded| moved(loaded, 2, AttemptEvent::Accepted)).await;
+    assert_eq!(ledger(bed, &generation).await, [3, 0, 700_000, 0]);
+    assert_eq!((sums(bed, "ledger").await, sums(bed, "spend_days").await), ([700_000, 700_000, 0], [700_000, 700_000, 0]));
     store.close().await;
 }
