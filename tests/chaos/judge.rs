@@ -90,6 +90,11 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// Something will still happen to it.
+    pub fn under_way(&self) -> bool {
+        matches!(self.state.as_str(), "submitting" | "unconfirmed" | "running" | "storing")
+    }
+
     /// Bytes may have left, and nobody could say what became of them: it counts as money at risk.
     pub fn at_risk(&self) -> bool {
         self.task.is_none() && matches!(self.state.as_str(), "given_up" | "unconfirmed" | "submitting")

@@ -76,7 +76,7 @@ pub struct Schedule {
     pub strikes: Vec<Strike>,
 }
 
-/// Model, how many slots one of two outputs takes there, and its weight.
+/// Models and their weights.
 const MODELS: &[(&str, u64)] = &[
     ("kling-2.6", 18),
     ("pollo-2.5", 14),
@@ -180,7 +180,8 @@ fn asks(recipe: &Recipe) -> Vec<Ask> {
             let model = model.map_or("flux-2-pro", |(model, _)| *model);
             let outputs = if model == "flux-2-pro" && dice.per_mille(250) { 2 } else { 1 };
             let directive = directive(model, &mut dice).filter(|(fault, _)| recipe.chosen.allows(Link::Provider, *fault));
-            let slow_ms = dice.between(150, 3_000);
+            // Replicate bills by the second: one second each makes its price known.
+            let slow_ms = if model == "flux-schnell" { 1_000 } else { dice.between(150, 3_000) };
             let cancel_after_ms = dice.per_mille(70).then(|| dice.below(1_500));
             Ask { at_ms, model, outputs, directive, slow_ms, cancel_after_ms }
         })

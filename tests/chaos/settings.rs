@@ -22,6 +22,17 @@ const PROVIDERS: &[(&str, &str)] = &[
     ("tuzi-kling", "tuzi"),
 ];
 
+/// Prices as the simulator bills them, in dollars a call, so that both sides can be held against each other. FLUX tells its own cost.
+const PRICES: &[(&str, &str)] = &[
+    ("kling-2.6", "0.35"),
+    ("tuzi-kling-2.6", "0.35"),
+    ("pollo-2.5", "0.7"),
+    // By the second; its generations here take exactly one.
+    ("flux-schnell", "0.001"),
+    ("tuzi-flux-kontext-pro", "0.04"),
+    ("tuzi-flux-kontext-max", "0.08"),
+];
+
 /// The service's file. A submit has 1.5 s where it has 30, an unconfirmed image 8 s where it has 10 minutes, polls come every 0.1 to
 /// 0.4 s; budgets are off, since faults are the load here.
 pub fn service(addresses: &Addresses) -> String {
@@ -47,6 +58,11 @@ pub fn service(addresses: &Addresses) -> String {
              connect_timeout_ms = 1000\nsubmit_timeout_ms = 1500\npoll_timeout_ms = 1200\nrequests_per_minute = 0\n\
              polls_per_minute = 0\nconcurrency = 0\nbreaker_failures = 8\nbreaker_open_ms = 300\n\
              [providers.{name}.retry]\nmax_attempts = 5\ninitial_delay_ms = 100\nmax_delay_ms = 500\n"
+        ));
+    }
+    for (model, price) in PRICES {
+        text.push_str(&format!(
+            "[models.\"{model}\".price]\nper_call = {price}\nper_output = 0.0\nper_second = 0.0\nvariants = []\n"
         ));
     }
     text

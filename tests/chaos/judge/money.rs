@@ -1,10 +1,13 @@
 //! Money: nothing paid twice, nothing paid and dropped, and the same sums on both sides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::judge::{Attempt, Facts, Invariant, attempts, delivered, entries_of, outputs, text};
+use crate::{
+    drive,
+    judge::{Attempt, Facts, Invariant, attempts, delivered, entries_of, outputs, text},
+};
 
 type Say<'a> = dyn FnMut(Invariant, String) + 'a;
 
@@ -15,6 +18,12 @@ fn paid(entry: &Value) -> bool {
 
 fn known<'a>(attempts: &'a [Attempt], entry: &Value) -> Option<&'a Attempt> {
     attempts.iter().find(|attempt| attempt.task.as_deref() == entry["taskId"].as_str())
+}
+
+/// Whether all that was made is with the client. A synchronous result is known by this alone: it has no task.
+fn complete(entry: &Value, delivered: &BTreeSet<String>) -> bool {
+    let mut made = outputs(entry).filter_map(|output| output["sha256"].as_str()).peekable();
+    made.peek().is_some() && made.all(|digest| delivered.contains(digest))
 }
 
 /// Each slot was paid at most once, each attempt is at most one acceptance, and no acceptance lacks its attempt.
@@ -66,8 +75,7 @@ pub fn nothing_dropped(facts: &Facts, say: &mut Say<'_>) {
         let (attempts, delivered) = (attempts(shown), delivered(shown));
         let mut unaccounted = 0;
         for entry in entries_of(facts, shown).filter(|entry| paid(entry) && entry["outcome"] == "succeeded") {
-            let complete = outputs(entry).filter_map(|output| output["sha256"].as_str()).all(|digest| delivered.contains(digest));
-            if complete {
+            if complete(entry, &delivered) {
                 continue;
             }
             match known(&attempts, entry) {
@@ -98,21 +106,41 @@ pub fn nothing_dropped(facts: &Facts, say: &mut Say<'_>) {
     }
 }
 
-/// What we say was charged is what the provider billed, where every task is known.
+/// What we say was charged is what the provider billed for tasks we know; whatever else it billed is covered by what we call at risk;
+/// and once nothing is under way nothing is held.
 pub fn spend(facts: &Facts, say: &mut Say<'_>) {
     for (id, shown) in &facts.shown {
-        let attempts = attempts(shown);
-        let entries: Vec<&Value> = entries_of(facts, shown).collect();
-        let exact = shown["provider"] == "flux" && entries.iter().all(|entry| known(&attempts, entry).is_some());
-        if !exact {
-            continue;
+        let (attempts, delivered) = (attempts(shown), delivered(shown));
+        let [held, charged, at_risk] =
+            ["held", "charged", "atRisk"].map(|place| micros(text(&shown["cost"][place])).unwrap_or(u64::MAX));
+        let (ours, others): (Vec<&Value>, Vec<&Value>) =
+            entries_of(facts, shown).partition(|entry| known(&attempts, entry).is_some() || complete(entry, &delivered));
+        let sum = |entries: &[&Value]| entries.iter().filter_map(|entry| entry["microUsd"].as_u64()).sum::<u64>();
+        let (billed, unknown) = (sum(&ours), sum(&others));
+        let agrees = if ours.iter().all(|entry| exact(entry)) { charged == billed } else { charged >= billed };
+        if !agrees {
+            say(
+                Invariant::SpendAgrees,
+                format!("{id}: charged {charged}, the provider billed {billed} millionths for tasks we know"),
+            );
         }
-        let billed: u64 = entries.iter().filter_map(|entry| entry["microUsd"].as_u64()).sum();
-        let charged = text(&shown["cost"]["charged"]);
-        if micros(charged) != Some(billed) {
-            say(Invariant::SpendAgrees, format!("{id}: charged {charged}, the provider billed {billed} millionths"));
+        if unknown > at_risk {
+            say(
+                Invariant::SpendAgrees,
+                format!("{id}: {unknown} millionths were billed for tasks we do not know, {at_risk} are at risk"),
+            );
+        }
+        if held > 0 && drive::terminal(shown) && !attempts.iter().any(Attempt::under_way) {
+            say(Invariant::SpendAgrees, format!("{id}: {held} millionths are held for nothing"));
         }
     }
+}
+
+/// Whether the provider's bill for it is known to us to the unit. A cancelled prediction is billed by the time it took, and what a
+/// relay bills for a failure is not established: there our figure may be higher, never lower.
+fn exact(entry: &Value) -> bool {
+    let relay = text(&entry["provider"]) == "tuzi";
+    entry["outcome"] == "succeeded" || (entry["outcome"] == "failed" && !relay)
 }
 
 /// Decimal text in millionths.
