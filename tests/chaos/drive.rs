@@ -22,7 +22,10 @@ const LOOK: Duration = Duration::from_millis(150);
 const LOOKED_AT: usize = 12;
 
 /// A client asks again after no clear answer, with a prompt of its own each time.
-const TRIES: u64 = 4;
+const TRIES: u64 = 8;
+
+/// Before it asks again.
+const BREATH: Duration = Duration::from_millis(300);
 
 /// What the clients remember.
 #[derive(Debug, Default)]
@@ -82,11 +85,12 @@ impl Clients {
 
     /// Asks for everything in the schedule; returns when the last was answered.
     pub async fn ask_all(&self, bed: &Arc<Bed>, api: &Api) {
-        let asking: Vec<_> = (0_u64..)
-            .zip(bed.world.schedule.asks.clone())
-            .map(|(number, ask)| {
+        let asks = bed.world.schedule.asks.clone();
+        let asking: Vec<_> = asks
+            .into_iter()
+            .map(|ask| {
                 let (clients, bed, api) = (self.clone(), Arc::clone(bed), api.clone());
-                Handle::current().spawn(async move { clients.ask(&bed, &api, (number, ask)).await })
+                Handle::current().spawn(async move { clients.ask(&bed, &api, ask).await })
             })
             .collect();
         for one in asking {
@@ -95,13 +99,17 @@ impl Clients {
         }
     }
 
-    async fn ask(&self, bed: &Bed, api: &Api, (number, ask): (u64, Ask)) {
+    async fn ask(&self, bed: &Bed, api: &Api, ask: Ask) {
         let world = &bed.world;
         tokio::time::sleep(Duration::from_millis(ask.at_ms.saturating_sub(world.now_ms()))).await;
         for one_try in 0..TRIES {
             let directive = ask.directive.as_ref().map_or_else(String::new, |(_, words)| format!(" {words}"));
+            let number = ask.number;
             let prompt = format!("s{} g{number} t{one_try} [[sim slow={}{directive}]]", world.schedule.recipe.seed, ask.slow_ms);
-            let body = json!({ "modelIdentifier": ask.model, "prompt": prompt, "numberOfOutputs": ask.outputs });
+            let mut body = json!({ "modelIdentifier": ask.model, "prompt": prompt, "numberOfOutputs": ask.outputs });
+            if let Some(policy) = ask.on_unconfirmed {
+                body["onUnconfirmed"] = policy.into();
+            }
             match api.post(&body).await {
                 Posted::Accepted(id) => {
                     world.log(format_args!("202 {id} {prompt}"));
@@ -122,7 +130,7 @@ impl Clients {
                     world.log(format_args!("no answer {prompt}"));
                 }
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(BREATH).await;
         }
     }
 

@@ -1,5 +1,6 @@
 //! The verdict: what was promised, billed and stored, seen from outside, against what must hold. Pure: everything was collected before.
 
+mod groups;
 mod money;
 mod paths;
 
@@ -107,21 +108,19 @@ pub fn attempts(shown: &Value) -> Vec<Attempt> {
     attempts.map(|one| Attempt { state: word(&one["state"]), task: one["providerTaskId"].as_str().map(str::to_owned) }).collect()
 }
 
-/// Digests of all that was delivered, late results too.
-pub fn delivered(shown: &Value) -> BTreeSet<String> {
-    let files = ["results", "lateResults"].into_iter().flat_map(|list| shown[list].as_array().into_iter().flatten());
-    files.filter_map(|file| file["sha256"].as_str().map(str::to_owned)).collect()
-}
-
 /// Judges.
 pub fn judge(facts: &Facts) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut say = |invariant, what: String| found.push(Violation { invariant, what });
     promises(facts, &mut say);
-    money::paid_once(facts, &mut say);
-    money::nothing_dropped(facts, &mut say);
-    money::spend(facts, &mut say);
-    bytes(facts, &mut say);
+    money::known(facts, &mut say);
+    for group in groups::groups(facts) {
+        money::paid_once(&group, &mut say);
+        money::nothing_dropped(&group, facts, &mut say);
+        money::spend(&group, &mut say);
+        bytes(&group, &mut say);
+    }
+    fetched(facts, &mut say);
     paths::histories(facts, &mut say);
     if facts.wait.commits > 0 {
         say(
@@ -154,30 +153,28 @@ fn promises(facts: &Facts, say: &mut impl FnMut(Invariant, String)) {
     }
 }
 
-fn bytes(facts: &Facts, say: &mut impl FnMut(Invariant, String)) {
-    for (id, shown) in &facts.shown {
-        let made: BTreeSet<&str> =
-            entries_of(facts, shown).flat_map(outputs).filter_map(|output| output["sha256"].as_str()).collect();
-        for list in ["results", "lateResults"] {
-            for file in shown[list].as_array().into_iter().flatten() {
-                let said = file["sha256"].as_str().unwrap_or_default();
-                if !made.contains(said) {
-                    say(Invariant::BytesAgree, format!("{id} delivers {said}, which no provider made for it"));
-                }
-                match facts.fetched.get(text(&file["url"])) {
-                    Some(Ok(digest)) if digest == said => {}
-                    Some(Ok(digest)) => say(Invariant::BytesAgree, format!("{id}: the URL gives {digest}, the view says {said}")),
-                    Some(Err(problem)) => say(Invariant::BytesAgree, format!("{id}: a result cannot be fetched: {problem}")),
-                    None => say(Invariant::BytesAgree, format!("{id}: a result was not fetched")),
-                }
-            }
-        }
+/// What is delivered is what the provider made for this prompt.
+fn bytes(group: &groups::Group<'_>, say: &mut impl FnMut(Invariant, String)) {
+    let made: BTreeSet<&str> =
+        group.entries.iter().flat_map(|entry| outputs(entry)).filter_map(|output| output["sha256"].as_str()).collect();
+    for digest in group.delivered.iter().filter(|digest| !made.contains(digest.as_str())) {
+        say(Invariant::BytesAgree, format!("{} delivers {digest}, which no provider made for it", group.name()));
     }
 }
 
-/// What the provider has for a generation: prompts are unique.
-pub fn entries_of<'a>(facts: &'a Facts, shown: &'a Value) -> impl Iterator<Item = &'a Value> {
-    facts.ledger.iter().filter(|entry| entry["prompt"] == shown["prompt"])
+/// What the URLs of the results give is what the views say.
+fn fetched(facts: &Facts, say: &mut impl FnMut(Invariant, String)) {
+    for (id, shown) in &facts.shown {
+        for file in ["results", "lateResults"].into_iter().flat_map(|list| shown[list].as_array().into_iter().flatten()) {
+            let said = text(&file["sha256"]);
+            match facts.fetched.get(text(&file["url"])) {
+                Some(Ok(digest)) if digest == said => {}
+                Some(Ok(digest)) => say(Invariant::BytesAgree, format!("{id}: the URL gives {digest}, the view says {said}")),
+                Some(Err(problem)) => say(Invariant::BytesAgree, format!("{id}: a result cannot be fetched: {problem}")),
+                None => say(Invariant::BytesAgree, format!("{id}: a result was not fetched")),
+            }
+        }
+    }
 }
 
 fn outputs(entry: &Value) -> impl Iterator<Item = &Value> {

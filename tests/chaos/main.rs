@@ -125,12 +125,18 @@ async fn all(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let postgres = if databases.contains(&Database::Postgres) { Some(Arc::new(Postgres::start()?)) } else { None };
     let (started, limit) = (Instant::now(), Duration::from_secs_f64(args.minutes * 60.0));
-    let mut outcomes = Vec::new();
+    let (mut outcomes, mut broken) = (Vec::new(), 0_u32);
     let mut seed = args.seed.unwrap_or(args.first);
     loop {
         for database in &databases {
-            let outcome = one(args, (seed, *database), postgres.clone(), &root).await?;
-            outcomes.push(outcome);
+            match one(args, (seed, *database), postgres.clone(), &root).await {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(error) => {
+                    // It says nothing about the invariants, and must not hide what the other seeds say.
+                    println!("{database} seed {seed} did not work: {error:#}; logs in {}", root.display());
+                    broken += 1;
+                }
+            }
         }
         seed += 1;
         if args.seed.is_some() || started.elapsed() >= limit {
@@ -138,7 +144,10 @@ async fn all(args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     println!("\n{}", report::table(&outcomes));
-    let failed = outcomes.iter().any(|outcome| !outcome.violations.is_empty());
+    if broken > 0 {
+        println!("{broken} runs did not work and are not in the table.");
+    }
+    let failed = broken > 0 || outcomes.iter().any(|outcome| !outcome.violations.is_empty());
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

@@ -27,6 +27,8 @@ impl fmt::Display for Database {
 /// One generation that a client asks for.
 #[derive(Debug, Clone)]
 pub struct Ask {
+    /// What tells its prompt from others; a twin has its sibling's.
+    pub number: u64,
     pub at_ms: u64,
     pub model: &'static str,
     pub outputs: u16,
@@ -34,6 +36,8 @@ pub struct Ask {
     pub directive: Option<(Fault, String)>,
     /// How long the provider takes.
     pub slow_ms: u64,
+    /// What the client wants when nobody can say whether the provider accepted; as configured, mostly.
+    pub on_unconfirmed: Option<&'static str>,
     /// The client changes its mind so long after the answer.
     pub cancel_after_ms: Option<u64>,
 }
@@ -183,9 +187,17 @@ fn asks(recipe: &Recipe) -> Vec<Ask> {
             // Replicate bills by the second: one second each makes its price known.
             let slow_ms = if model == "flux-schnell" { 1_000 } else { dice.between(150, 3_000) };
             let cancel_after_ms = dice.per_mille(70).then(|| dice.below(1_500));
-            Ask { at_ms, model, outputs, directive, slow_ms, cancel_after_ms }
+            let on_unconfirmed = match dice.below(100) {
+                0..15 => Some("resubmit"),
+                15..25 => Some("hold"),
+                _ => None,
+            };
+            Ask { number, at_ms, model, outputs, directive, slow_ms, on_unconfirmed, cancel_after_ms }
         })
         .collect();
+    // Twins: the same request at the same time, so that a list that is searched by input holds two that fit.
+    let twins: Vec<Ask> = asks.iter().filter(|ask| Dice::of(recipe.seed, "twin", ask.number).per_mille(80)).cloned().collect();
+    asks.extend(twins);
     asks.sort_by_key(|ask| ask.at_ms);
     asks
 }

@@ -4,10 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::{
-    drive,
-    judge::{Attempt, Facts, Invariant, attempts, delivered, entries_of, outputs, text},
-};
+use crate::judge::{Attempt, Facts, Invariant, groups::Group, text};
 
 type Say<'a> = dyn FnMut(Invariant, String) + 'a;
 
@@ -16,123 +13,103 @@ fn paid(entry: &Value) -> bool {
     entry["billed"] == true
 }
 
-fn known<'a>(attempts: &'a [Attempt], entry: &Value) -> Option<&'a Attempt> {
-    attempts.iter().find(|attempt| attempt.task.as_deref() == entry["taskId"].as_str())
-}
-
-/// Whether all that was made is with the client. A synchronous result is known by this alone: it has no task.
-fn complete(entry: &Value, delivered: &BTreeSet<String>) -> bool {
-    let mut made = outputs(entry).filter_map(|output| output["sha256"].as_str()).peekable();
-    made.peek().is_some() && made.all(|digest| delivered.contains(digest))
-}
-
-/// Each slot was paid at most once, each attempt is at most one acceptance, and no acceptance lacks its attempt.
-pub fn paid_once(facts: &Facts, say: &mut Say<'_>) {
+/// No acceptance without an intent, none twice for one tag, and no task with two attempts.
+pub fn known(facts: &Facts, say: &mut Say<'_>) {
+    let prompts: BTreeSet<&str> = facts.shown.values().map(|shown| text(&shown["prompt"])).collect();
     let mut by_tag: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for entry in &facts.ledger {
-        if !text(&entry["tag"]).is_empty() {
-            *by_tag.entry((text(&entry["provider"]), text(&entry["tag"]))).or_default() += 1;
+        let (provider, tag) = (text(&entry["provider"]), text(&entry["tag"]));
+        // A seed is no tag: several attempts of one generation may share it.
+        if !tag.is_empty() && tag.parse::<i64>().is_err() {
+            *by_tag.entry((provider, tag)).or_default() += 1;
         }
-        if !facts.shown.values().any(|shown| shown["prompt"] == entry["prompt"]) {
-            say(
-                Invariant::PaidOnce,
-                format!("{} has task {} for no generation of ours", text(&entry["provider"]), text(&entry["taskId"])),
-            );
+        if !prompts.contains(text(&entry["prompt"])) {
+            say(Invariant::PaidOnce, format!("{provider} has task {} for no generation of ours", text(&entry["taskId"])));
         }
     }
     for ((provider, tag), count) in by_tag {
-        if count > 1 && !seeded(tag) {
+        if count > 1 {
             say(Invariant::PaidOnce, format!("{provider} accepted {count} submits with the tag {tag}"));
         }
     }
-    for (id, shown) in &facts.shown {
-        let attempts = attempts(shown);
-        let entries: Vec<&Value> = entries_of(facts, shown).collect();
-        let sent = attempts.iter().filter(|attempt| !matches!(attempt.state.as_str(), "never_sent" | "refused")).count();
-        if entries.len() > sent {
-            let tasks: Vec<&str> = entries.iter().map(|entry| text(&entry["taskId"])).collect();
-            say(
-                Invariant::PaidOnce,
-                format!("{id}: {} acceptances ({}) for {sent} attempts that may have left", entries.len(), tasks.join(" ")),
-            );
-        }
-        let billed = entries.iter().filter(|entry| paid(entry)).count();
-        let slots = usize::try_from(shown["numberOfOutputs"].as_u64().unwrap_or(1)).unwrap_or(1);
-        if billed > slots {
-            say(Invariant::PaidOnce, format!("{id}: {billed} billed submits for {slots} outputs"));
-        }
+}
+
+/// Each slot was paid at most once, and each attempt is at most one acceptance.
+pub fn paid_once(group: &Group<'_>, say: &mut Say<'_>) {
+    let name = group.name();
+    let sent = group.attempts.iter().filter(|attempt| !matches!(attempt.state.as_str(), "never_sent" | "refused")).count();
+    if group.entries.len() > sent {
+        let tasks: Vec<&str> = group.entries.iter().map(|entry| text(&entry["taskId"])).collect();
+        let count = tasks.len();
+        say(
+            Invariant::PaidOnce,
+            format!("{name}: {count} acceptances ({}) for {sent} attempts that may have left", tasks.join(" ")),
+        );
+    }
+    let billed = group.entries.iter().filter(|entry| paid(entry)).count();
+    if billed > group.payable {
+        say(Invariant::PaidOnce, format!("{name}: {billed} billed submits where {} may be", group.payable));
+    }
+    let tasks: Vec<&String> = group.attempts.iter().filter_map(|attempt| attempt.task.as_ref()).collect();
+    if tasks.iter().collect::<BTreeSet<_>>().len() < tasks.len() {
+        say(Invariant::PaidOnce, format!("{name}: two attempts hold the same task"));
     }
 }
 
-/// A seed is no tag: several attempts of one generation may share it.
-fn seeded(tag: &str) -> bool {
-    tag.parse::<i64>().is_ok()
-}
-
 /// Every result that was paid is with the client, or is counted as at risk.
-pub fn nothing_dropped(facts: &Facts, say: &mut Say<'_>) {
-    for (id, shown) in &facts.shown {
-        let (attempts, delivered) = (attempts(shown), delivered(shown));
-        let mut unaccounted = 0;
-        for entry in entries_of(facts, shown).filter(|entry| paid(entry) && entry["outcome"] == "succeeded") {
-            if complete(entry, &delivered) {
-                continue;
-            }
-            match known(&attempts, entry) {
-                Some(attempt) => {
-                    let task = text(&entry["taskId"]);
-                    say(
-                        Invariant::NothingDropped,
-                        format!("{id}: task {task} is paid and not delivered; its attempt is {}", attempt.state),
-                    );
-                }
-                None => unaccounted += 1,
-            }
-            for seen in facts.acknowledged.iter().filter(|seen| seen.names(text(&entry["taskId"]))) {
-                let path = seen.path.split('/').take(4).collect::<Vec<_>>().join("/");
-                say(
-                    Invariant::NothingDropped,
-                    format!("{id}: the webhook {path}/… of its paid task was acknowledged and forgotten"),
-                );
-            }
+pub fn nothing_dropped(group: &Group<'_>, facts: &Facts, say: &mut Say<'_>) {
+    let name = group.name();
+    let mut unaccounted = 0;
+    for entry in group.entries.iter().filter(|entry| paid(entry) && entry["outcome"] == "succeeded") {
+        if group.has(entry) {
+            continue;
         }
-        let at_risk = attempts.iter().filter(|attempt| attempt.at_risk()).count();
-        if unaccounted > at_risk {
+        let task = text(&entry["taskId"]);
+        match group.holder(entry) {
+            Some(attempt) => {
+                let state = &attempt.state;
+                say(Invariant::NothingDropped, format!("{name}: task {task} is paid and not delivered; its attempt is {state}"));
+            }
+            None => unaccounted += 1,
+        }
+        for seen in facts.acknowledged.iter().filter(|seen| seen.names(task)) {
+            let path = seen.path.split('/').take(4).collect::<Vec<_>>().join("/");
             say(
                 Invariant::NothingDropped,
-                format!("{id}: {unaccounted} paid results are missing, {at_risk} attempts are at risk"),
+                format!("{name}: the webhook {path}/… of its paid task was acknowledged and forgotten"),
             );
         }
+    }
+    let at_risk = group.attempts.iter().filter(|attempt| attempt.at_risk()).count();
+    if unaccounted > at_risk {
+        say(Invariant::NothingDropped, format!("{name}: {unaccounted} paid results are missing, {at_risk} attempts are at risk"));
     }
 }
 
 /// What we say was charged is what the provider billed for tasks we know; whatever else it billed is covered by what we call at risk;
 /// and once nothing is under way nothing is held.
-pub fn spend(facts: &Facts, say: &mut Say<'_>) {
-    for (id, shown) in &facts.shown {
-        let (attempts, delivered) = (attempts(shown), delivered(shown));
-        let [held, charged, at_risk] =
-            ["held", "charged", "atRisk"].map(|place| micros(text(&shown["cost"][place])).unwrap_or(u64::MAX));
-        let (ours, others): (Vec<&Value>, Vec<&Value>) =
-            entries_of(facts, shown).partition(|entry| known(&attempts, entry).is_some() || complete(entry, &delivered));
-        let sum = |entries: &[&Value]| entries.iter().filter_map(|entry| entry["microUsd"].as_u64()).sum::<u64>();
-        let (billed, unknown) = (sum(&ours), sum(&others));
-        let agrees = if ours.iter().all(|entry| exact(entry)) { charged == billed } else { charged >= billed };
-        if !agrees {
-            say(
-                Invariant::SpendAgrees,
-                format!("{id}: charged {charged}, the provider billed {billed} millionths for tasks we know"),
-            );
-        }
-        if unknown > at_risk {
-            say(
-                Invariant::SpendAgrees,
-                format!("{id}: {unknown} millionths were billed for tasks we do not know, {at_risk} are at risk"),
-            );
-        }
-        if held > 0 && drive::terminal(shown) && !attempts.iter().any(Attempt::under_way) {
-            say(Invariant::SpendAgrees, format!("{id}: {held} millionths are held for nothing"));
-        }
+pub fn spend(group: &Group<'_>, say: &mut Say<'_>) {
+    let name = group.name();
+    let (ours, others): (Vec<&Value>, Vec<&Value>) =
+        group.entries.iter().partition(|entry| group.holder(entry).is_some() || group.has(entry));
+    let sum = |entries: &[&Value]| entries.iter().filter_map(|entry| entry["microUsd"].as_u64()).sum::<u64>();
+    let (billed, unknown) = (sum(&ours), sum(&others));
+    let Group { held, charged, at_risk, .. } = *group;
+    let agrees = if ours.iter().all(|entry| exact(entry)) { charged == billed } else { charged >= billed };
+    if !agrees {
+        say(
+            Invariant::SpendAgrees,
+            format!("{name}: charged {charged}, the provider billed {billed} for tasks we know (millionths)"),
+        );
+    }
+    if unknown > at_risk {
+        say(
+            Invariant::SpendAgrees,
+            format!("{name}: {unknown} were billed for tasks we do not know, {at_risk} are at risk (millionths)"),
+        );
+    }
+    if held > 0 && !group.open && !group.attempts.iter().any(Attempt::under_way) {
+        say(Invariant::SpendAgrees, format!("{name}: {held} millionths are held for nothing"));
     }
 }
 
@@ -141,11 +118,4 @@ pub fn spend(facts: &Facts, say: &mut Say<'_>) {
 fn exact(entry: &Value) -> bool {
     let relay = text(&entry["provider"]) == "tuzi";
     entry["outcome"] == "succeeded" || (entry["outcome"] == "failed" && !relay)
-}
-
-/// Decimal text in millionths.
-fn micros(decimal: &str) -> Option<u64> {
-    let (whole, part) = decimal.split_once('.').unwrap_or((decimal, "0"));
-    let part: String = part.chars().chain(std::iter::repeat('0')).take(6).collect();
-    Some(whole.parse::<u64>().ok()? * 1_000_000 + part.parse::<u64>().ok()?)
 }
