@@ -12,6 +12,8 @@ pub enum Mistake {
     EvidenceDropped,
     /// An unknown outcome is taken for one that never left, and is submitted again.
     BlindResubmit,
+    /// The first lookup that finds nothing counts as proof that there is nothing.
+    EarlyVerdict,
     /// The client gets its 202 while the commit is still to come.
     AnswerBeforeCommit,
 }
@@ -48,6 +50,7 @@ fn named(word: &str) -> Option<Mistake> {
         "intent-after-submit" => Some(Mistake::IntentAfterSubmit),
         "evidence-dropped" => Some(Mistake::EvidenceDropped),
         "blind-resubmit" => Some(Mistake::BlindResubmit),
+        "early-verdict" => Some(Mistake::EarlyVerdict),
         "answer-before-commit" => Some(Mistake::AnswerBeforeCommit),
         _ => None,
     }

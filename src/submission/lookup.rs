@@ -12,8 +12,10 @@ use crate::{
     },
     providers::{
         adapter::{Bills, Fault, Found, FoundBy, Search, Then},
+        fault,
         registry::{Account, Provider},
     },
+    sabotage::Mistake,
     store::{
         Evidence, EvidenceVerdict, Loaded, StoreError,
         change::{Start, commit},
@@ -61,6 +63,10 @@ async fn find(submission: &Submission, attempt: &Attempt) -> Result<(), StoreErr
         heard = ask(submission, provider, attempt).await?;
         let idempotent = provider.adapter.capabilities(&attempt.endpoint).idempotent_submit;
         may_resend = idempotent && generation.cancel_requested_at.is_none();
+    }
+    if heard == Heard::Nothing && Mistake::EarlyVerdict.made() {
+        let fault = fault::unusable("the provider does not know it");
+        return learn(submission, attempt, Learned::NeverSent(fault)).await.map(|_| ());
     }
     let known = Known { recorded, heard, asked_at, may_resend };
     match (judge(attempt, generation.on_unconfirmed, &rules, &known, submission.clock.now()), provider) {

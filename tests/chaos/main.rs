@@ -66,9 +66,9 @@ struct Args {
     /// Generations asked for in a run.
     #[arg(long, default_value_t = 120)]
     asks: u64,
-    /// Run the deliberately broken variants instead, and demand that each is caught.
-    #[arg(long)]
-    prove: bool,
+    /// Run the deliberately broken variants instead (or one of them), and demand that each is caught.
+    #[arg(long, value_name = "MISTAKE", num_args = 0..=1, default_missing_value = "")]
+    prove: Option<String>,
     /// Print the schedule and run nothing.
     #[arg(long)]
     plan: bool,
@@ -119,8 +119,8 @@ async fn all(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let root = std::env::temp_dir().join(format!("longtake-chaos-{}", std::process::id()));
-    if args.prove {
-        let caught = prove::all(&root).await?;
+    if let Some(only) = &args.prove {
+        let caught = prove::all(&root, only).await?;
         return Ok(if caught { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let postgres = if databases.contains(&Database::Postgres) { Some(Arc::new(Postgres::start()?)) } else { None };

@@ -31,6 +31,7 @@ const VARIANTS: &[Variant] = &[
         intensity: 3,
         breaks: Invariant::PaidOnce,
     },
+    Variant { word: "early-verdict", faults: "submit:hold", intensity: 8, breaks: Invariant::PaidOnce },
     Variant { word: "answer-before-commit", faults: "node:kill", intensity: 4, breaks: Invariant::PromisesEnd },
 ];
 
@@ -43,11 +44,11 @@ fn schedule(variant: &Variant, seed: u64) -> anyhow::Result<Schedule> {
     Ok(Schedule::of(Recipe { seed, database: Database::Sqlite, chosen, faults_ms, asks, intensity: variant.intensity }))
 }
 
-/// Runs every variant; whether each was caught and its sound twin passed.
-pub async fn all(root: &Path) -> anyhow::Result<bool> {
+/// Runs every variant, or the one of that name; whether each was caught and its sound twin passed.
+pub async fn all(root: &Path, only: &str) -> anyhow::Result<bool> {
     println!("| deliberate mistake | seed | caught by | the same schedule without it |\n|---|---:|---|---|");
     let mut good = true;
-    for variant in VARIANTS {
+    for variant in VARIANTS.iter().filter(|variant| only.is_empty() || only == variant.word) {
         good &= one(variant, root).await?;
     }
     Ok(good)

@@ -154,8 +154,10 @@ impl Schedule {
     pub fn blow(&self, link: Link, number: u64) -> Option<Blow> {
         let mut dice = Dice::of(self.recipe.seed, link.word(), number);
         let drawn = dice.below(1_000);
+        // What is not wanted keeps its place, so that a narrower run meets the same blows; at a higher intensity there is no room.
+        let kept = |fault: Fault| self.recipe.intensity == 1 || self.recipe.chosen.allows(link, fault);
         let mut from = 0;
-        let hit = BLOWS.iter().filter(|(on, ..)| *on == link).find(|(_, _, share, _)| {
+        let hit = BLOWS.iter().filter(|(on, fault, ..)| *on == link && kept(*fault)).find(|(_, _, share, _)| {
             from += share * self.recipe.intensity;
             drawn < from
         });

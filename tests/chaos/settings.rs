@@ -41,7 +41,7 @@ pub fn service(addresses: &Addresses) -> String {
         "[server]\nbind = \"127.0.0.1:0\"\npublic_url = \"{inbound}\"\ndrain_s = 3\n\
          [store]\nurl = \"{database}\"\nread_timeout_ms = 2000\n\
          [dispatch]\nsweep_ms = 200\noffer_ms = 1000\nnot_after_ms = 1500\nreconcile_ms = 150\nreconcile_image_s = 8\nreconcile_video_s = 8\n\
-         lease_ttl_ms = 1000\nwatch_every_ms = 2000\n\
+         lease_ttl_ms = 1000\nwatch_every_ms = 2000\nhold_s = 10\n\
          [polling]\nbase_ms = 100\ncap_ms = 400\n\
          [assets]\nretry_delay_ms = 100\nmax_retry_delay_ms = 500\nstall_ms = 1500\n\
          [telemetry]\nfilter = \"info\"\n"
@@ -53,9 +53,11 @@ pub fn service(addresses: &Addresses) -> String {
         ));
     }
     for (name, path) in PROVIDERS {
+        // The relay's images answer synchronously, after up to three seconds here.
+        let submit_ms = if *name == "tuzi" { 4_000 } else { 1_500 };
         text.push_str(&format!(
             "[providers.{name}]\nbase_url = \"{providers}/{path}\"\nallow_loopback = true\napi_key = \"chaos-{name}\"\n\
-             connect_timeout_ms = 1000\nsubmit_timeout_ms = 1500\npoll_timeout_ms = 1200\nrequests_per_minute = 0\n\
+             connect_timeout_ms = 1000\nsubmit_timeout_ms = {submit_ms}\npoll_timeout_ms = 1200\nrequests_per_minute = 0\n\
              polls_per_minute = 0\nconcurrency = 0\nbreaker_failures = 8\nbreaker_open_ms = 300\n\
              [providers.{name}.retry]\nmax_attempts = 5\ninitial_delay_ms = 100\nmax_delay_ms = 500\n"
         ));
