@@ -148,7 +148,10 @@ impl Bed {
             let Ok(Some(status)) = process.ended() else { continue };
             self.world.log(format_args!("the service ended by itself: {status}"));
             node.own_ends += 1;
-            if let Err(error) = self.rise(&mut node).await {
+            let since = self.world.now_ms();
+            let risen = self.rise(&mut node).await;
+            self.world.disturbed(since);
+            if let Err(error) = risen {
                 self.world.log(format_args!("{error:#}"));
                 return;
             }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     drive::{Memory, terminal},
-    world::{Acknowledged, Forged},
+    world::{Acknowledged, Answered, Forged},
 };
 
 /// The invariants of the proof.
@@ -81,6 +81,7 @@ pub struct Facts {
     pub wait: Wait,
     pub acknowledged: Vec<Acknowledged>,
     pub forged: Vec<Forged>,
+    pub answered: Vec<Answered>,
 }
 
 /// One attempt, as shown.

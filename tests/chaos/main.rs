@@ -128,8 +128,10 @@ async fn all(args: &Args) -> anyhow::Result<ExitCode> {
     let (mut outcomes, mut broken) = (Vec::new(), 0_u32);
     let mut seed = args.seed.unwrap_or(args.first);
     loop {
-        for database in &databases {
-            match one(args, (seed, *database), postgres.clone(), &root).await {
+        // Side by side: a run waits more than it works.
+        let runs = databases.iter().map(|database| one(args, (seed, *database), postgres.clone(), &root));
+        for (database, outcome) in databases.iter().zip(futures_util::future::join_all(runs).await) {
+            match outcome {
                 Ok(outcome) => outcomes.push(outcome),
                 Err(error) => {
                     // It says nothing about the invariants, and must not hide what the other seeds say.

@@ -126,6 +126,7 @@ async fn rest(bed: &Bed, (client, admin): (&Api, &Api), clients: &Clients) -> an
     facts.memory = clients.take();
     facts.acknowledged = bed.world.acknowledged();
     facts.forged = bed.world.forged();
+    facts.answered = bed.world.answered();
     Ok(facts)
 }
 

@@ -33,15 +33,15 @@ const PRICES: &[(&str, &str)] = &[
     ("tuzi-flux-kontext-max", "0.08"),
 ];
 
-/// The service's file. A submit has 1.5 s where it has 30, an unconfirmed image 8 s where it has 10 minutes, polls come every 0.1 to
+/// The service's file. A submit has 1.5 s where it has 30, an unconfirmed image 6 s where it has 10 minutes, polls come every 0.1 to
 /// 0.4 s; budgets are off, since faults are the load here.
 pub fn service(addresses: &Addresses) -> String {
     let Addresses { inbound, providers, storage, database } = addresses;
     let mut text = format!(
         "[server]\nbind = \"127.0.0.1:0\"\npublic_url = \"{inbound}\"\ndrain_s = 3\n\
          [store]\nurl = \"{database}\"\nread_timeout_ms = 2000\n\
-         [dispatch]\nsweep_ms = 200\noffer_ms = 1000\nnot_after_ms = 1500\nreconcile_ms = 150\nreconcile_image_s = 8\nreconcile_video_s = 8\n\
-         lease_ttl_ms = 1000\nwatch_every_ms = 2000\nhold_s = 10\n\
+         [dispatch]\nsweep_ms = 200\noffer_ms = 1000\nnot_after_ms = 1500\nreconcile_ms = 150\nreconcile_image_s = 6\nreconcile_video_s = 6\n\
+         lease_ttl_ms = 1000\nwatch_every_ms = 2000\nhold_s = 8\n\
          [polling]\nbase_ms = 100\ncap_ms = 400\n\
          [assets]\nretry_delay_ms = 100\nmax_retry_delay_ms = 500\nstall_ms = 1500\n\
          [telemetry]\nfilter = \"info\"\n"

@@ -41,9 +41,16 @@ pub async fn all(bed: &Arc<Bed>, postgres: Option<Arc<Postgres>>) {
 
 async fn one(bed: &Bed, strike: Strike, postgres: Option<Arc<Postgres>>) -> anyhow::Result<()> {
     let lasts = Duration::from_millis(strike.for_ms);
+    let since = bed.world.now_ms();
     match strike.link {
-        Link::Node => node(bed, strike, lasts).await,
-        Link::Database => database(bed, strike, (lasts, postgres)).await,
+        Link::Node | Link::Database => {
+            let done = match strike.link {
+                Link::Node => node(bed, strike, lasts).await,
+                _ => database(bed, strike, (lasts, postgres)).await,
+            };
+            bed.world.disturbed(since);
+            done
+        }
         Link::Provider if strike.fault == Fault::Kill => sandbox(bed, strike, lasts).await,
         Link::Provider => {
             made(bed, strike);

@@ -31,6 +31,25 @@ impl Acknowledged {
     }
 }
 
+/// An answer to a submit that reached the node whole and in time.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    pub body: Vec<u8>,
+    /// Nothing befell the node or its database for a while after it: there was no reason to forget it.
+    pub undisturbed: bool,
+    at_ms: u64,
+}
+
+impl Answered {
+    /// Whether it speaks of that task.
+    pub fn names(&self, task: &str) -> bool {
+        !task.is_empty() && String::from_utf8_lossy(&self.body).contains(task)
+    }
+}
+
+/// How long after an answer the node needs to write it down on a busy machine; a kill before that may take it along.
+const TO_WRITE_MS: u64 = 3_000;
+
 /// A forged webhook and what the node said to it.
 #[derive(Debug, Clone)]
 pub struct Forged {
@@ -48,6 +67,9 @@ pub struct World {
     numbers: Mutex<BTreeMap<Link, u64>>,
     acknowledged: Mutex<Vec<Acknowledged>>,
     forged: Mutex<Vec<Forged>>,
+    answered: Mutex<Vec<Answered>>,
+    /// When something befell the node or its database, from and to.
+    disturbances: Mutex<Vec<(u64, u64)>>,
 }
 
 impl World {
@@ -63,6 +85,8 @@ impl World {
             numbers: Mutex::default(),
             acknowledged: Mutex::default(),
             forged: Mutex::default(),
+            answered: Mutex::default(),
+            disturbances: Mutex::default(),
         }))
     }
 
@@ -127,5 +151,28 @@ impl World {
 
     pub fn forged(&self) -> Vec<Forged> {
         self.forged.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// An answer to a submit was handed over whole.
+    pub fn answer(&self, body: &[u8]) {
+        let answered = Answered { body: body.to_vec(), undisturbed: true, at_ms: self.now_ms() };
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).push(answered);
+    }
+
+    /// Something befell the node or its database from that moment until now.
+    pub fn disturbed(&self, since_ms: u64) {
+        let span = (since_ms, self.now_ms());
+        self.disturbances.lock().unwrap_or_else(PoisonError::into_inner).push(span);
+    }
+
+    /// All answers, each with whether anything disturbed what should have followed.
+    pub fn answered(&self) -> Vec<Answered> {
+        let disturbances = self.disturbances.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut all = self.answered.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for one in &mut all {
+            let until = one.at_ms + TO_WRITE_MS;
+            one.undisturbed = !disturbances.iter().any(|(from, to)| *from <= until && one.at_ms <= *to + TO_WRITE_MS);
+        }
+        all
     }
 }

@@ -80,6 +80,13 @@ pub fn nothing_dropped(group: &Group<'_>, facts: &Facts, say: &mut Say<'_>) {
             );
         }
     }
+    for entry in group.entries.iter().filter(|entry| group.holder(entry).is_none() && !group.has(entry)) {
+        // At risk is what could not be known. This could.
+        let task = text(&entry["taskId"]);
+        if facts.answered.iter().any(|answer| answer.undisturbed && answer.names(task)) {
+            say(Invariant::NothingDropped, format!("{name}: the answer with task {task} arrived whole and was forgotten"));
+        }
+    }
     let at_risk = group.attempts.iter().filter(|attempt| attempt.at_risk()).count();
     if unaccounted > at_risk {
         say(Invariant::NothingDropped, format!("{name}: {unaccounted} paid results are missing, {at_risk} attempts are at risk"));
