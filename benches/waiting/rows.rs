@@ -13,6 +13,7 @@ use longtake::{
         record::{Attempt, Generation, Handle, Kind},
         slots::{Slot, Slots},
         time::Timestamp,
+        unconfirmed::OnUnconfirmed,
     },
     providers::{catalogue::Catalogue, registry::Registry},
     store::map,
@@ -102,6 +103,7 @@ fn generation(now: Timestamp) -> Generation {
         ended_at: None,
         cancel_requested_at: None,
         failure: None,
+        on_unconfirmed: OnUnconfirmed::Fail,
         request_id: Arc::from("0123456789abcdef"),
     }
 }
@@ -139,5 +141,6 @@ fn attempt(of: &Generation, config: &Config, now: Timestamp) -> Result<Attempt, 
         cost: None,
         charged: true,
         failure: None,
+        lost_at: None,
     })
 }
