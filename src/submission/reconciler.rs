@@ -63,6 +63,7 @@ impl Actor for Reconciler {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        self.child.started();
         let rounds = Rounds {
             submission: self.submission.clone(),
             submits: Arc::clone(&self.submits),
