@@ -13,7 +13,10 @@ use crate::{
     app::{Parts, SUBMITS},
     clock::Clock,
     config::Config,
-    domain::{attempt::AttemptState, id::NodeId},
+    domain::{
+        attempt::AttemptState,
+        id::{AttemptId, NodeId},
+    },
     flights::Flights,
     http::Api,
     intake::hook::Desk,
@@ -22,7 +25,7 @@ use crate::{
     observe::{Live, Pulses, balances::Balances},
     providers::{catalogue::Catalogue, executor::Executor, registry::Registry},
     storage::Storage,
-    store::{SlotRow, Store},
+    store::{SlotRow, Store, StoreError},
     wake::Wakes,
 };
 
@@ -76,12 +79,32 @@ pub(super) async fn parts(config: Config, clock: Clock, sockets: Handle) -> anyh
     })
 }
 
+/// How long a read of the start is tried again: a database that just started, or a machine under load, may take longer than the
+/// short limit of reads.
+const SLOW_START: Duration = Duration::from_secs(30);
+
+/// Wait between such tries.
+const SLOW_START_PAUSE: Duration = Duration::from_millis(500);
+
+async fn page_of_slots(parts: &Parts, state: AttemptState, after: Option<AttemptId>) -> Result<Vec<SlotRow>, StoreError> {
+    let began = tokio::time::Instant::now();
+    loop {
+        match parts.store.reads().slots_taken(state, after).await {
+            Err(error @ (StoreError::Timeout | StoreError::Unavailable { .. })) if began.elapsed() < SLOW_START => {
+                tracing::warn!(error = %error, "open attempts are not read yet; it is tried again");
+                tokio::time::sleep(SLOW_START_PAUSE).await;
+            }
+            read => return read,
+        }
+    }
+}
+
 /// Fills the accounts' slots with what is open already, before anything new is dispatched.
 pub(super) async fn occupy(parts: Parts) -> anyhow::Result<()> {
     for state in [AttemptState::Submitting, AttemptState::Unconfirmed, AttemptState::Running] {
         let mut after = None;
         loop {
-            let page = parts.store.reads().slots_taken(state, after).await.context("open attempts cannot be read")?;
+            let page = page_of_slots(&parts, state, after).await.context("open attempts cannot be read")?;
             for slot in &page {
                 let provider = parts.registry.provider(&slot.provider);
                 if let Some(account) = provider.and_then(|provider| provider.account(&slot.account)) {

@@ -6,7 +6,9 @@ use super::{BOUND, Bed};
 
 /// A port that nothing listens on, outside the range of outgoing connections.
 fn free_port() -> u16 {
-    (20_000..32_000).find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+    // Each test looks from another place on: two that ran at once would find the same one.
+    let first = rand::random_range(20_000..31_000);
+    (first..32_000).find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// A bed whose server is called back at its own port, and polls once an hour.
