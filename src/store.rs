@@ -78,7 +78,7 @@ impl Store {
             let spool = Spool::at(&data_dir, node);
             merge_left(&data_dir, &target, &config).await?;
             let held = journal::nodes::take_over(&target, node, clock.now()).await?;
-            let store = Self::start(&target, &config, (journal::Scope::new(node, held), Some(lock)), spool, clock);
+            let store = Self::start(&target, &config, (journal::Scope::new(node, held), Some(lock)), spool, clock)?;
             store.keys().ensure_default_project().await?;
             Ok(store)
         };
@@ -103,7 +103,7 @@ impl Store {
                 Err(StoreError::Locked { .. }) => connect::await_migrated(&target).await?,
                 Err(error) => return Err(error),
             }
-            let store = Self::start(&target, &config, (journal::Scope::nobody(), None), spool, clock);
+            let store = Self::start(&target, &config, (journal::Scope::nobody(), None), spool, clock)?;
             store.keys().ensure_default_project().await?;
             Ok(store)
         };
@@ -116,15 +116,15 @@ impl Store {
         (scope, lock): (journal::Scope, Option<Arc<Lock>>),
         spool: Spool,
         clock: Clock,
-    ) -> Self {
+    ) -> Result<Self, StoreError> {
         let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let journal = journal::start(target, config, scope, lock.clone(), (&closing, &tasks));
+        let journal = journal::start(target, config, scope, lock.clone(), (&closing, &tasks))?;
         if lock.is_some() {
             checkpoint::start(target, &journal, &closing, &tasks);
         }
         let reads = Reads::new(target.readers(config.readers), target.read_timeout());
         let keys = Keys::new(target.admin(), target.write_timeout(), clock);
-        Self { inner: Arc::new(Inner { journal, reads, keys, spool, lock, closing, tasks }) }
+        Ok(Self { inner: Arc::new(Inner { journal, reads, keys, spool, lock, closing, tasks }) })
     }
 
     /// The way to write, as long as the lifeline holds.

@@ -15,6 +15,7 @@ mod resolve;
 mod rows;
 mod sql;
 mod tables;
+mod thread;
 mod transitions;
 mod writer;
 
@@ -138,15 +139,17 @@ struct Queues {
     births: mpsc::Sender<Work<Births>>,
 }
 
-/// Starts the writers on the present runtime.
-#[must_use]
+/// Starts the writers on a thread of their own.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] when the system gives no thread.
 pub fn start(
     target: &Target,
     config: &StoreConfig,
     scope: Scope,
     lock: Option<Arc<Lock>>,
     (closing, tasks): (&CancellationToken, &TaskTracker),
-) -> Journal {
+) -> Result<Journal, StoreError> {
     let (evidence, evidence_in) = mpsc::channel(config.queue.max(1));
     let (transitions, transitions_in) = mpsc::channel(config.queue.max(1));
     let (cancels, cancels_in) = mpsc::channel(config.queue.max(1));
@@ -160,7 +163,7 @@ pub fn start(
     };
     // SQLite has one writer; PostgreSQL has a session a lane, so that none waits for another's commit.
     let groups = if target.file().is_some() { vec![lanes] } else { lanes.apart() };
-    for lanes in groups {
+    let writers = groups.into_iter().map(|lanes| {
         let writer = Writer {
             link: Link::new(target.clone()),
             scope: scope.clone(),
@@ -168,9 +171,10 @@ pub fn start(
             batch: config.batch.max(1),
             lock: lock.clone(),
         };
-        tasks.spawn(writer.run(lanes, closing.clone()));
-    }
-    Journal { lifeline: Lifeline::default(), queues: Queues { evidence, transitions, cancels, births }, tally }
+        writer.run(lanes, closing.clone())
+    });
+    thread::run(writers.collect(), tasks).map_err(StoreError::unavailable)?;
+    Ok(Journal { lifeline: Lifeline::default(), queues: Queues { evidence, transitions, cancels, births }, tally })
 }
 
 impl Journal {
