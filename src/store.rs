@@ -14,6 +14,7 @@ pub mod spool;
 mod checkpoint;
 mod connect;
 mod lock;
+mod recent;
 
 use std::{path::Path, sync::Arc};
 
@@ -118,11 +119,13 @@ impl Store {
         clock: Clock,
     ) -> Result<Self, StoreError> {
         let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let recent = recent::Recent::of(config.recent);
+        let scope = scope.remembering(recent.clone());
         let journal = journal::start(target, config, scope, lock.clone(), (&closing, &tasks))?;
         if lock.is_some() {
             checkpoint::start(target, &journal, &closing, &tasks);
         }
-        let reads = Reads::new(target.readers(config.readers), target.read_timeout());
+        let reads = Reads::new(target.readers(config.readers), recent, target.read_timeout());
         let keys = Keys::new(target.admin(), target.write_timeout(), clock);
         Ok(Self { inner: Arc::new(Inner { journal, reads, keys, spool, lock, closing, tasks }) })
     }

@@ -15,6 +15,8 @@ pub struct StoreConfig {
     pub queue: usize,
     /// Connections of the read pool. Default 4.
     pub readers: u32,
+    /// Generations that this process wrote last and keeps in memory for its own stages, some 3 KiB each. Default 4,096; 0: none.
+    pub recent: usize,
     /// Longest read in milliseconds (SQLite) and statement timeout of readers (PostgreSQL). Default 250.
     pub read_timeout_ms: u64,
     /// SQLite: pages in the write-ahead log at which a commit checkpoints. Default 16,000; a passive one runs beside it.
@@ -30,6 +32,7 @@ impl Default for StoreConfig {
             batch: 128,
             queue: 4096,
             readers: 4,
+            recent: 4096,
             read_timeout_ms: 250,
             wal_autocheckpoint: 16_000,
             write_timeout_ms: 2_000,

@@ -1,6 +1,8 @@
 //! From a decision to a journal entry: applies the machines' events to loaded rows and collects what rides along in the commit
 //! (history, events). Pure, but for [`commit`], which loads, decides and hands in until the entry is judged.
 
+use std::sync::Arc;
+
 use crate::{
     domain::{
         attempt::{self, AttemptEvent, AttemptState},
@@ -308,9 +310,9 @@ pub async fn commit(
         };
         let Some(mut entry) = decide(&loaded) else { return Ok(None) };
         entry.booking = booking(&loaded, &entry);
-        let kept = entry.clone();
-        match journal.transition(entry).await? {
-            Verdict::Won => return Ok(Some(after(loaded, &kept))),
+        let entry = Arc::new(entry);
+        match journal.transition(Arc::clone(&entry)).await? {
+            Verdict::Won => return Ok(Some(after(loaded, &entry))),
             Verdict::Lost => {}
         }
     }

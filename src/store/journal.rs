@@ -53,6 +53,7 @@ use crate::{
         connect::Target,
         entry::{Birth, Evidence, EvidenceVerdict, Transition, Verdict},
         lock::Lock,
+        recent::Recent,
         shards::Held,
     },
 };
@@ -65,19 +66,26 @@ const ROOM: Duration = Duration::from_secs(10);
 pub struct Scope {
     node: Arc<str>,
     held: Held,
+    recent: Recent,
 }
 
 impl Scope {
     /// A server and its shards.
     #[must_use]
     pub fn new(node: NodeId, held: Held) -> Self {
-        Self { node: node.0.simple().to_string().into(), held }
+        Self { node: node.0.simple().to_string().into(), held, recent: Recent::of(0) }
     }
 
     /// A command beside a server: no row in `nodes`, no shard; it loses every transition.
     #[must_use]
     pub fn nobody() -> Self {
-        Self { node: uuid::Uuid::nil().simple().to_string().into(), held: Held::none() }
+        Self { node: uuid::Uuid::nil().simple().to_string().into(), held: Held::none(), recent: Recent::of(0) }
+    }
+
+    /// The same, telling what it committed to this memory.
+    #[must_use]
+    pub fn remembering(self, recent: Recent) -> Self {
+        Self { recent, ..self }
     }
 }
 
@@ -190,7 +198,7 @@ impl Journal {
     /// [`StoreError::Conflict`] when the id exists; [`StoreError::OverLimit`] when a daily limit would be passed; otherwise as every call here: `Revoked`, `Busy`, `Timeout`, `Unavailable`,
     /// `Closed`.
     pub async fn birth(&self, birth: Birth) -> Result<(), StoreError> {
-        let born = Box::new(Born::of(&birth)?);
+        let born = Box::new(Born::of(birth)?);
         self.hand_in(&self.queues.births, born).await??;
         self.tally.births.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -200,8 +208,9 @@ impl Journal {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when a new row contradicts the schema; otherwise as [`Journal::birth`].
-    pub async fn transition(&self, entry: Transition) -> Result<Verdict, StoreError> {
-        let step = Step::Move(Box::new(Move::of(&entry)?));
+    pub async fn transition(&self, entry: impl Into<Arc<Transition>>) -> Result<Verdict, StoreError> {
+        let entry = entry.into();
+        let step = Step::Move(Box::new(Move::of(&entry)?), entry);
         let verdict = self.hand_in(&self.queues.transitions, step).await?;
         match verdict {
             Verdict::Won => self.tally.transitions.fetch_add(1, Ordering::Relaxed),

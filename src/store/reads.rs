@@ -33,7 +33,7 @@ use crate::{
         record::{Asset, AssetState, Attempt, Generation, GenerationRequest},
         time::Timestamp,
     },
-    store::{StoreError, map},
+    store::{StoreError, map, recent::Recent},
 };
 
 /// The most rows one read answers.
@@ -47,14 +47,15 @@ const REMEMBERED: usize = 1_000;
 #[derive(Debug, Clone)]
 pub struct Reads {
     database: DatabaseConnection,
+    recent: Recent,
     longest: Duration,
     corrupt: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Reads {
     /// Reads through this pool.
-    pub(super) fn new(database: DatabaseConnection, longest: Duration) -> Self {
-        Self { database, longest, corrupt: Arc::default() }
+    pub(super) fn new(database: DatabaseConnection, recent: Recent, longest: Duration) -> Self {
+        Self { database, recent, longest, corrupt: Arc::default() }
     }
 
     /// Ends the pool.
@@ -92,6 +93,9 @@ impl Reads {
     /// # Errors
     /// As every read: `Timeout`, `Unavailable`; single rows also `Corrupt`.
     pub async fn generation(&self, id: GenerationId) -> Result<Option<Generation>, StoreError> {
+        if let Some(known) = self.recent.generation(id) {
+            return Ok(Some(known));
+        }
         let row = self.bounded(generations::Entity::find_by_id(id.0).one(&self.database)).await?;
         row.map(map::generation).transpose()
     }
@@ -101,6 +105,9 @@ impl Reads {
     /// # Errors
     /// As [`Reads::generation`].
     pub async fn load(&self, id: GenerationId) -> Result<Option<Loaded>, StoreError> {
+        if let Some(known) = self.recent.loaded(id) {
+            return Ok(Some(known));
+        }
         let Some(generation) = self.generation(id).await? else { return Ok(None) };
         let attempts = self.bounded(attempts_of(&[id.0]).all(&self.database)).await?;
         let assets = self.bounded(assets_of(&[id.0]).all(&self.database)).await?;
@@ -139,6 +146,9 @@ impl Reads {
     /// # Errors
     /// As [`Reads::generation`].
     pub async fn request(&self, id: GenerationId) -> Result<Option<GenerationRequest>, StoreError> {
+        if let Some(known) = self.recent.request(id) {
+            return Ok(Some(Arc::unwrap_or_clone(known)));
+        }
         let row = self.bounded(generation_payloads::Entity::find_by_id(id.0).one(&self.database)).await?;
         row.map(|row| parse("generation request", id.to_string(), &row.request)).transpose()
     }
@@ -179,7 +189,10 @@ impl Reads {
             .filter(generations::Column::State.lt(UNFINISHED))
             .filter(generations::Column::CancelRequestedAt.is_not_null())
             .order_by_asc(generations::Column::Id);
-        self.ids(query, limit).await
+        let wanted = self.ids(query, limit).await?;
+        // The wish may have been written by another process: whoever acts on it must see it.
+        wanted.iter().for_each(|id| self.recent.forget(*id));
+        Ok(wanted)
     }
 
     async fn ids(&self, query: sea_orm::Select<generations::Entity>, limit: u64) -> Result<Vec<GenerationId>, StoreError> {
@@ -213,6 +226,9 @@ impl Reads {
     /// # Errors
     /// As [`Reads::generation`].
     pub async fn attempt(&self, id: AttemptId) -> Result<Option<Attempt>, StoreError> {
+        if let Some(known) = self.recent.attempt(id) {
+            return Ok(Some(known));
+        }
         let row = self.bounded(attempts::Entity::find_by_id(id.0).one(&self.database)).await?;
         row.map(map::attempt).transpose()
     }

@@ -42,4 +42,10 @@ impl Lane for Births {
         books::write(connection, &booked, Writing::Births.stripe(&scope.held)).await?;
         Ok(Written { answers, rows: rows.len() })
     }
+
+    fn committed(scope: &Scope, entries: &[&Box<Born>], answers: &[Self::Answer]) {
+        for (born, _) in entries.iter().zip(answers).filter(|(_, answer)| answer.is_ok()) {
+            scope.recent.born(&born.generation, &born.request, born.payload.len());
+        }
+    }
 }

@@ -8,6 +8,7 @@ use super::{
     connection::Connection,
     lane::{Lane, Written},
 };
+use crate::domain::id::GenerationId;
 
 /// The lane.
 pub struct Cancels;
@@ -47,6 +48,16 @@ impl Lane for Cancels {
             written.answers.push(known);
         }
         Ok(written)
+    }
+
+    fn committed(scope: &Scope, entries: &[&Wish], _answers: &[bool]) {
+        Self::unsure(scope, entries);
+    }
+
+    fn unsure(scope: &Scope, entries: &[&Wish]) {
+        for wish in entries {
+            scope.recent.forget(GenerationId(wish.generation));
+        }
     }
 }
 

@@ -32,6 +32,12 @@ pub trait Lane: 'static {
         scope: &Scope,
         entries: &[&Self::Entry],
     ) -> impl Future<Output = Result<Written<Self::Answer>, Error>> + Send;
+
+    /// Tells the memory of recent rows what was committed, before anybody is answered.
+    fn committed(_scope: &Scope, _entries: &[&Self::Entry], _answers: &[Self::Answer]) {}
+
+    /// The batch was not committed, or nobody knows whether it was.
+    fn unsure(_scope: &Scope, _entries: &[&Self::Entry]) {}
 }
 
 /// What a lane made of a batch.

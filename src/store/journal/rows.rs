@@ -1,6 +1,8 @@
 //! Entries as the writer needs them: every row is JSON already, made by the caller's own task, so that the one writer only
 //! joins texts.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -9,7 +11,7 @@ use crate::{
     domain::{
         effects::{self, Booking},
         limits::Promise,
-        record::{Event, History},
+        record::{Event, Generation, GenerationRequest, History},
     },
     store::{
         StoreError,
@@ -190,27 +192,34 @@ pub struct Born {
     pub booked: Booked,
     /// The same, to be judged by its limits.
     pub promise: Promise,
+    /// What the row says.
+    pub generation: Generation,
+    /// What the cold part says.
+    pub request: Arc<GenerationRequest>,
 }
 
 impl Born {
     /// Turns a birth into rows.
-    pub fn of(birth: &Birth) -> Result<Self, StoreError> {
-        let id = birth.generation.id.0;
-        let payload = entities::generation_payloads::Model { generation_id: id, request: map::json(&birth.request)? };
-        let hold = Booking::of(&birth.generation, effects::birth(&birth.generation).into_iter().collect());
+    pub fn of(birth: Birth) -> Result<Self, StoreError> {
+        let Birth { generation, request, limits } = birth;
+        let id = generation.id;
+        let payload = entities::generation_payloads::Model { generation_id: id.0, request: map::json(&request)? };
+        let hold = Booking::of(&generation, effects::birth(&generation).into_iter().collect());
         let promise = Promise {
-            day: birth.generation.created_at.day(),
-            project: birth.generation.project,
-            key: birth.generation.key,
-            amount: effects::of_generation(&birth.generation).total(),
-            limits: birth.limits,
+            day: generation.created_at.day(),
+            project: generation.project,
+            key: generation.key,
+            amount: effects::of_generation(&generation).total(),
+            limits,
         };
         Ok(Self {
-            id,
+            id: id.0,
             promise,
-            row: map::json(&map::generation_model(&birth.generation)?)?,
+            row: map::json(&map::generation_model(&generation)?)?,
             payload: map::json(&payload)?,
-            booked: Booked::of(birth.generation.id, hold.as_ref())?,
+            booked: Booked::of(id, hold.as_ref())?,
+            generation,
+            request: Arc::new(request),
         })
     }
 }

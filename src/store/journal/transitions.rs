@@ -1,5 +1,7 @@
 //! The lane of transitions: lock what the batch names, decide who wins, write the winners with one statement a table.
 
+use std::sync::Arc;
+
 use sqlx::Error;
 use uuid::Uuid;
 
@@ -16,7 +18,7 @@ use super::{
         LOCK_ATTEMPTS, LOCK_GENERATIONS, UPDATE_ASSETS, UPDATE_ATTEMPTS, UPDATE_GENERATIONS,
     },
 };
-use crate::store::entry::Verdict;
+use crate::store::entry::{Transition, Verdict};
 
 /// The lane.
 pub struct Transitions;
@@ -24,8 +26,8 @@ pub struct Transitions;
 /// What is handed in.
 #[derive(Debug)]
 pub enum Step {
-    /// A transition.
-    Move(Box<Move>),
+    /// A transition, as rows and as it was handed in.
+    Move(Box<Move>, Arc<Transition>),
     /// Only asks whether this node still lives: a round trip through the writer.
     Ping,
 }
@@ -39,7 +41,7 @@ impl Lane for Transitions {
 
     fn key(entry: &Step) -> Option<Uuid> {
         match entry {
-            Step::Move(entry) => Some(entry.generation),
+            Step::Move(entry, _) => Some(entry.generation),
             Step::Ping => None,
         }
     }
@@ -57,19 +59,37 @@ impl Lane for Transitions {
             answers: won.into_iter().map(|won| if won { Verdict::Won } else { Verdict::Lost }).collect(),
         })
     }
+
+    fn committed(scope: &Scope, entries: &[&Step], answers: &[Verdict]) {
+        for (step, verdict) in entries.iter().zip(answers) {
+            match (step, verdict) {
+                (Step::Move(_, entry), Verdict::Won) => scope.recent.won(entry),
+                (Step::Move(_, entry), Verdict::Lost) => scope.recent.forget(entry.generation_id),
+                (Step::Ping, Verdict::Won | Verdict::Lost) => {}
+            }
+        }
+    }
+
+    fn unsure(scope: &Scope, entries: &[&Step]) {
+        for step in entries {
+            if let Step::Move(_, entry) = step {
+                scope.recent.forget(entry.generation_id);
+            }
+        }
+    }
 }
 
 impl Step {
     fn as_move(&self) -> Option<&Move> {
         match self {
-            Self::Move(entry) => Some(entry),
+            Self::Move(entry, _) => Some(entry),
             Self::Ping => None,
         }
     }
 
     fn wins(&self, present: &Present, scope: &Scope) -> bool {
         match self {
-            Self::Move(entry) => wins(entry, present, &scope.held),
+            Self::Move(entry, _) => wins(entry, present, &scope.held),
             Self::Ping => present.alive,
         }
     }

@@ -109,6 +109,15 @@ impl Writer {
 
     async fn commit<L: Lane>(&mut self, part: &[Work<L>]) -> Result<Vec<L::Answer>, Failed> {
         let entries: Vec<_> = part.iter().map(|work| &work.entry).collect();
+        let done = self.write::<L>(&entries).await;
+        match &done {
+            Ok(answers) => L::committed(&self.scope, &entries, answers),
+            Err(_) => L::unsure(&self.scope, &entries),
+        }
+        done
+    }
+
+    async fn write<L: Lane>(&mut self, entries: &[&L::Entry]) -> Result<Vec<L::Answer>, Failed> {
         let mut last = Error::PoolClosed;
         for _ in 0..TRIES {
             let connection = match self.link.connection().await {
@@ -116,7 +125,7 @@ impl Writer {
                 // No entry is to blame for that, whatever the server says.
                 Err(error) => return Err(Failed::Database(StoreError::unavailable(error))),
             };
-            match transact::<L>(connection, &self.scope, &entries).await {
+            match transact::<L>(connection, &self.scope, entries).await {
                 Attempt::Committed(written) => return Ok(self.count::<L>(written)),
                 Attempt::Failed(error) => match Trouble::of(&error) {
                     Trouble::Rows | Trouble::Slow => return Err(Failed::Entry(error.into())),
