@@ -18,7 +18,10 @@ use sqlx::{
 
 use crate::{
     config::store::StoreConfig,
-    store::{StoreError, journal::connection::Connection},
+    store::{
+        StoreError,
+        journal::{connection::Connection, pipeline::Pipeline},
+    },
 };
 
 /// Page cache of the SQLite writer, in KiB when negative (sqlite.org/pragma.html#pragma_cache_size): the default of 2 MB reads pages
@@ -104,7 +107,7 @@ impl Target {
                     // Multi-row statements journal every page they touch, to be able to fail halfway; in memory that is a copy,
                     // in a temporary file a write.
                     .pragma("temp_store", "memory");
-                Ok(Connection::Sqlite(SqliteConnection::connect_with(&options).await?))
+                Ok(Connection::Sqlite(Pipeline::new(SqliteConnection::connect_with(&options).await?)))
             }
             Place::Postgres(options) => Ok(Connection::Postgres(self.session(options, self.write_timeout).await?)),
         }

@@ -3,6 +3,7 @@
 
 pub mod connection;
 pub mod nodes;
+pub mod pipeline;
 mod births;
 mod books;
 mod cancels;

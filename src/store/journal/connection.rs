@@ -1,16 +1,19 @@
-//! One connection for writing, on either database: constant statements with one JSON text as their only parameter.
+//! One connection for writing, on either database: constant statements with one JSON text as their only parameter. On SQLite
+//! they may wait in a queue ([`super::pipeline`]); whoever needs to know that they are done asks by [`Connection::flush`].
 
 use sqlx::{
     AssertSqlSafe, Connection as _, Error, FromRow, Row as _,
     postgres::{PgConnection, PgRow},
-    sqlite::{SqliteConnection, SqliteRow},
+    sqlite::SqliteRow,
 };
+
+use super::pipeline::{Pipeline, short};
 
 /// A connection that writes.
 #[derive(Debug)]
 pub enum Connection {
     /// The one writer of an embedded database.
-    Sqlite(SqliteConnection),
+    Sqlite(Pipeline),
     /// A session.
     Postgres(PgConnection),
 }
@@ -49,7 +52,10 @@ impl Connection {
     pub async fn begin(&mut self) -> Result<Option<String>, Error> {
         match self {
             // Deferred would fail at the first write when another connection committed in between.
-            Self::Sqlite(connection) => sqlx::query("BEGIN IMMEDIATE").execute(connection).await.map(|_| None),
+            Self::Sqlite(pipeline) => {
+                pipeline.later("BEGIN IMMEDIATE");
+                Ok(None)
+            }
             Self::Postgres(connection) => {
                 let both = sqlx::raw_sql("BEGIN; SELECT pg_current_xact_id()::text");
                 both.fetch_one(connection).await?.try_get(0).map(Some)
@@ -57,28 +63,60 @@ impl Connection {
         }
     }
 
-    /// Commits.
+    /// Runs what waits.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(pipeline) => pipeline.run().await.map(|_| ()),
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// Commits what was flushed.
     pub async fn commit(&mut self) -> Result<(), Error> {
         match self {
-            Self::Sqlite(connection) => sqlx::query("COMMIT").execute(connection).await.map(|_| ()),
+            Self::Sqlite(pipeline) => {
+                pipeline.later("COMMIT");
+                pipeline.run().await.map(|_| ())
+            }
             Self::Postgres(connection) => sqlx::raw_sql("COMMIT").execute(connection).await.map(|_| ()),
         }
     }
 
-    /// Rolls back.
+    /// Rolls back, and forgets what waits.
     pub async fn rollback(&mut self) -> Result<(), Error> {
         match self {
-            Self::Sqlite(connection) => sqlx::query("ROLLBACK").execute(connection).await.map(|_| ()),
+            Self::Sqlite(pipeline) => {
+                pipeline.forget();
+                pipeline.later("ROLLBACK");
+                match pipeline.run().await {
+                    // A full disk, among others, has ended the transaction already (sqlite.org/lang_transaction.html, §3);
+                    // ROLLBACK itself knows no other plain SQLITE_ERROR.
+                    Err(Error::Database(error)) if error.code().as_deref() == Some("1") => Ok(()),
+                    other => other.map(|_| ()),
+                }
+            }
             Self::Postgres(connection) => sqlx::raw_sql("ROLLBACK").execute(connection).await.map(|_| ()),
+        }
+    }
+
+    /// Runs a statement, at the next trip at the latest, that must change so many rows.
+    pub async fn write(&mut self, sql: &'static str, parameter: String, rows: usize) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(pipeline) => {
+                pipeline.write(sql, parameter, rows);
+                Ok(())
+            }
+            Self::Postgres(connection) => {
+                let changed = sqlx::query(sql).bind(parameter).execute(connection).await?.rows_affected();
+                if usize::try_from(changed) == Ok(rows) { Ok(()) } else { Err(short(changed, rows)) }
+            }
         }
     }
 
     /// Runs a statement; answers how many rows it changed.
     pub async fn execute(&mut self, sql: &'static str, parameter: &str) -> Result<u64, Error> {
         match self {
-            Self::Sqlite(connection) => {
-                sqlx::query(sql).bind(parameter).execute(connection).await.map(|done| done.rows_affected())
-            }
+            Self::Sqlite(pipeline) => pipeline.execute(sql, parameter).await,
             Self::Postgres(connection) => {
                 sqlx::query(sql).bind(parameter).execute(connection).await.map(|done| done.rows_affected())
             }
@@ -88,17 +126,31 @@ impl Connection {
     /// Runs a statement that answers rows.
     pub async fn rows<T: Record>(&mut self, sql: &'static str, parameter: &str) -> Result<Vec<T>, Error> {
         match self {
-            Self::Sqlite(connection) => sqlx::query_as(sql).bind(parameter).fetch_all(connection).await,
+            Self::Sqlite(pipeline) => pipeline.rows(&[(sql, parameter)]).await,
             Self::Postgres(connection) => sqlx::query_as(sql).bind(parameter).fetch_all(connection).await,
+        }
+    }
+
+    /// Runs statements that answer rows of one shape, one after the other; answers all of them.
+    pub async fn rows_of<T: Record>(&mut self, queries: &[(&'static str, &str)]) -> Result<Vec<T>, Error> {
+        match self {
+            Self::Sqlite(pipeline) => pipeline.rows(queries).await,
+            Self::Postgres(connection) => {
+                let mut all = Vec::new();
+                for (sql, parameter) in queries {
+                    all.extend(sqlx::query_as(*sql).bind(*parameter).fetch_all(&mut *connection).await?);
+                }
+                Ok(all)
+            }
         }
     }
 
     /// Moves SQLite's log into the database; nothing to do on PostgreSQL. `mode`: PASSIVE or TRUNCATE.
     pub async fn checkpoint(&mut self, mode: &'static str) -> Result<(), Error> {
         match self {
-            Self::Sqlite(connection) => {
+            Self::Sqlite(pipeline) => {
                 let pragma = AssertSqlSafe(format!("PRAGMA wal_checkpoint({mode})"));
-                sqlx::raw_sql(pragma).execute(connection).await.map(|_| ())
+                sqlx::raw_sql(pragma).execute(pipeline.connection()).await.map(|_| ())
             }
             Self::Postgres(_) => Ok(()),
         }
@@ -107,7 +159,7 @@ impl Connection {
     /// Closes it; an error while closing changes nothing.
     pub async fn close(self) {
         let _closed = match self {
-            Self::Sqlite(connection) => connection.close().await,
+            Self::Sqlite(pipeline) => pipeline.into_connection().close().await,
             Self::Postgres(connection) => connection.close().await,
         };
     }

@@ -44,7 +44,7 @@ pub async fn mark(connection: &mut Connection, transaction: Option<String>, lane
         return Ok(Mark::Transaction(id));
     }
     let token = rand::random();
-    connection.execute(SET_TOKEN, &format!("[{lane},{token}]")).await?;
+    connection.write(SET_TOKEN, format!("[{lane},{token}]"), 1).await?;
     Ok(Mark::Token(lane, token))
 }
 
@@ -88,7 +88,7 @@ async fn ask(link: &mut Link, mark: &Mark) -> Result<Option<Fate>, Error> {
     }
 }
 
-const SET_TOKEN: &str = "UPDATE commit_marks SET token = ?1->>1 WHERE lane = ?1->>0";
+const SET_TOKEN: &str = "UPDATE commit_marks SET token = mark->>1 FROM (SELECT ?1 AS mark) WHERE lane = mark->>0";
 const GET_TOKEN: &str = "SELECT token FROM commit_marks WHERE lane = ?1 + 0";
 const STATUS: &str = "SELECT pg_xact_status($1::xid8)";
 
@@ -104,7 +104,9 @@ mod tests {
     async fn marked(link: &mut Link, rows: usize) -> Mark {
         let connection = link.connection().await.unwrap();
         let transaction = connection.begin().await.unwrap();
-        mark(connection, transaction, 1, rows).await.unwrap()
+        let mark = mark(connection, transaction, 1, rows).await.unwrap();
+        connection.flush().await.unwrap();
+        mark
     }
 
     #[tokio::test]

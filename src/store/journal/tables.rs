@@ -5,34 +5,41 @@ use super::{
     sql::{Columns, Sql, Type, insert, update},
 };
 
+/// What a row of the locking reads is: they answer one shape, so that they can go together. 0 is the node's own row.
+pub const GENERATION: i32 = 1;
+/// As above.
+pub const ATTEMPT: i32 = 2;
+/// As above.
+pub const ASSET: i32 = 3;
+
 /// The parameter is the node's id. A taker's update waits for this share lock, or we wait for it and then find nothing.
 pub const FENCE: (&str, &str) = (
-    "SELECT started_at FROM nodes WHERE id = unhex(?1) AND dead_at IS NULL",
-    "SELECT started_at FROM nodes WHERE id = $1::uuid AND dead_at IS NULL FOR SHARE",
+    "SELECT 0, id, 0, 0, 0, 0 FROM nodes WHERE id = unhex(?1) AND dead_at IS NULL",
+    "SELECT 0, id, 0, 0::int2, false, 0 FROM nodes WHERE id = $1::uuid AND dead_at IS NULL FOR SHARE",
 );
 
 /// Reads and locks generations, with the end of their history; the parameter is a list of ids.
 pub const LOCK_GENERATIONS: (&str, &str) = (
-    "SELECT g.id, g.version, g.shard, g.cancel_requested_at IS NOT NULL,
+    "SELECT 1, g.id, g.version, g.shard, g.cancel_requested_at IS NOT NULL,
         coalesce((SELECT max(h.seq) FROM history h WHERE h.generation_id = g.id), 0)
      FROM json_each(?1) AS j CROSS JOIN generations g ON g.id = unhex(j.value)",
-    "SELECT g.id, g.version, g.shard, g.cancel_requested_at IS NOT NULL,
+    "SELECT 1, g.id, g.version, g.shard, g.cancel_requested_at IS NOT NULL,
         coalesce((SELECT max(h.seq) FROM history h WHERE h.generation_id = g.id), 0)
      FROM generations g WHERE g.id = ANY (ARRAY(SELECT json_array_elements_text($1::json)::uuid)) ORDER BY g.id FOR UPDATE",
 );
 
 /// Reads and locks attempts.
 pub const LOCK_ATTEMPTS: (&str, &str) = (
-    "SELECT a.id, a.version FROM json_each(?1) AS j CROSS JOIN attempts a ON a.id = unhex(j.value)",
-    "SELECT a.id, a.version FROM attempts a WHERE a.id = ANY (ARRAY(SELECT json_array_elements_text($1::json)::uuid))
-     ORDER BY a.id FOR UPDATE",
+    "SELECT 2, a.id, a.version, 0, 0, 0 FROM json_each(?1) AS j CROSS JOIN attempts a ON a.id = unhex(j.value)",
+    "SELECT 2, a.id, a.version, 0::int2, false, 0 FROM attempts a
+     WHERE a.id = ANY (ARRAY(SELECT json_array_elements_text($1::json)::uuid)) ORDER BY a.id FOR UPDATE",
 );
 
 /// Reads and locks assets.
 pub const LOCK_ASSETS: (&str, &str) = (
-    "SELECT a.id, a.version FROM json_each(?1) AS j CROSS JOIN assets a ON a.id = unhex(j.value)",
-    "SELECT a.id, a.version FROM assets a WHERE a.id = ANY (ARRAY(SELECT json_array_elements_text($1::json)::uuid))
-     ORDER BY a.id FOR UPDATE",
+    "SELECT 3, a.id, a.version, 0, 0, 0 FROM json_each(?1) AS j CROSS JOIN assets a ON a.id = unhex(j.value)",
+    "SELECT 3, a.id, a.version, 0::int2, false, 0 FROM assets a
+     WHERE a.id = ANY (ARRAY(SELECT json_array_elements_text($1::json)::uuid)) ORDER BY a.id FOR UPDATE",
 );
 
 /// What a transition may change of a generation; never `cancel_requested_at`, never what it was born with.
@@ -81,7 +88,7 @@ const ASSET_CHANGE: Columns = &[
     ("failure", Type::Text),
 ];
 
-const ATTEMPT: Columns = &[
+const ATTEMPT_ROW: Columns = &[
     ("id", Type::Id),
     ("generation_id", Type::Id),
     ("n", Type::Int),
@@ -111,7 +118,7 @@ const ATTEMPT: Columns = &[
     ("failure", Type::Text),
 ];
 
-const ASSET: Columns = &[
+const ASSET_ROW: Columns = &[
     ("id", Type::Id),
     ("generation_id", Type::Id),
     ("attempt_id", Type::Id),
@@ -160,7 +167,7 @@ pub static UPDATE_ASSETS: Sql =
     Sql::new(|| update(Dialect::Sqlite, "assets", ASSET_CHANGE), || update(Dialect::Postgres, "assets", ASSET_CHANGE));
 /// New attempts.
 pub static INSERT_ATTEMPTS: Sql =
-    Sql::new(|| insert(Dialect::Sqlite, "attempts", ATTEMPT, ""), || insert(Dialect::Postgres, "attempts", ATTEMPT, ""));
+    Sql::new(|| insert(Dialect::Sqlite, "attempts", ATTEMPT_ROW, ""), || insert(Dialect::Postgres, "attempts", ATTEMPT_ROW, ""));
 /// Their requests.
 pub static INSERT_ATTEMPT_PAYLOADS: Sql = Sql::new(
     || insert(Dialect::Sqlite, "attempt_payloads", ATTEMPT_PAYLOAD, ""),
@@ -168,7 +175,7 @@ pub static INSERT_ATTEMPT_PAYLOADS: Sql = Sql::new(
 );
 /// New assets.
 pub static INSERT_ASSETS: Sql =
-    Sql::new(|| insert(Dialect::Sqlite, "assets", ASSET, ""), || insert(Dialect::Postgres, "assets", ASSET, ""));
+    Sql::new(|| insert(Dialect::Sqlite, "assets", ASSET_ROW, ""), || insert(Dialect::Postgres, "assets", ASSET_ROW, ""));
 /// History.
 pub static INSERT_HISTORY: Sql =
     Sql::new(|| insert(Dialect::Sqlite, "history", HISTORY, ""), || insert(Dialect::Postgres, "history", HISTORY, ""));
@@ -176,7 +183,7 @@ pub static INSERT_HISTORY: Sql =
 pub static INSERT_EVENTS: Sql =
     Sql::new(|| insert(Dialect::Sqlite, "events", EVENT, ""), || insert(Dialect::Postgres, "events", EVENT, ""));
 
-const GENERATION: Columns = &[
+const GENERATION_ROW: Columns = &[
     ("id", Type::Id),
     ("shard", Type::Small),
     ("project_id", Type::Id),
@@ -208,8 +215,8 @@ const PAYLOAD: Columns = &[("generation_id", Type::Id), ("request", Type::Text)]
 
 /// New generations.
 pub static INSERT_GENERATIONS: Sql = Sql::new(
-    || insert(Dialect::Sqlite, "generations", GENERATION, ""),
-    || insert(Dialect::Postgres, "generations", GENERATION, ""),
+    || insert(Dialect::Sqlite, "generations", GENERATION_ROW, ""),
+    || insert(Dialect::Postgres, "generations", GENERATION_ROW, ""),
 );
 /// Their requests.
 pub static INSERT_PAYLOADS: Sql = Sql::new(

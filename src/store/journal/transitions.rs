@@ -14,7 +14,7 @@ use super::{
     rows::Move,
     sql::{Sql, array},
     tables::{
-        FENCE, INSERT_ASSETS, INSERT_ATTEMPT_PAYLOADS, INSERT_ATTEMPTS, INSERT_EVENTS, INSERT_HISTORY, LOCK_ASSETS,
+        ASSET, ATTEMPT, FENCE, GENERATION, INSERT_ASSETS, INSERT_ATTEMPT_PAYLOADS, INSERT_ATTEMPTS, INSERT_EVENTS, INSERT_HISTORY, LOCK_ASSETS,
         LOCK_ATTEMPTS, LOCK_GENERATIONS, UPDATE_ASSETS, UPDATE_ATTEMPTS, UPDATE_GENERATIONS,
     },
 };
@@ -98,29 +98,26 @@ impl Step {
 /// Reads and locks the fence first, then rows by table and id: always in this order, so that two writers never wait for each
 /// other in a circle.
 async fn lock(connection: &mut Connection, scope: &Scope, moves: &[&Move]) -> Result<Present, Error> {
-    let fence: Vec<(i64,)> = connection.rows(connection.pick(FENCE.0, FENCE.1), &scope.node).await?;
-    let mut present = Present { alive: !fence.is_empty(), ..Present::default() };
-    if !present.alive || moves.is_empty() {
-        return Ok(present);
-    }
     let generations = ids(moves.iter().map(|entry| entry.generation));
-    let rows: Vec<(Uuid, i32, i16, bool, i32)> =
-        connection.rows(connection.pick(LOCK_GENERATIONS.0, LOCK_GENERATIONS.1), &generations).await?;
-    present.generations = rows
-        .into_iter()
-        .map(|(id, version, shard, cancel_requested, last_seq)| {
-            (id, GenerationNow { version, shard, cancel_requested, last_seq })
-        })
-        .collect();
     let attempts = ids(moves.iter().flat_map(|entry| &entry.attempts).map(|row| row.id));
-    if attempts != EMPTY {
-        let rows: Vec<(Uuid, i32)> = connection.rows(connection.pick(LOCK_ATTEMPTS.0, LOCK_ATTEMPTS.1), &attempts).await?;
-        present.attempts = rows.into_iter().collect();
-    }
     let assets = ids(moves.iter().flat_map(|entry| &entry.assets).map(|row| row.id));
-    if assets != EMPTY {
-        let rows: Vec<(Uuid, i32)> = connection.rows(connection.pick(LOCK_ASSETS.0, LOCK_ASSETS.1), &assets).await?;
-        present.assets = rows.into_iter().collect();
+    let mut queries = vec![(connection.pick(FENCE.0, FENCE.1), &*scope.node)];
+    for ((sqlite, postgres), ids) in [(LOCK_GENERATIONS, &generations), (LOCK_ATTEMPTS, &attempts), (LOCK_ASSETS, &assets)] {
+        if ids != EMPTY {
+            queries.push((connection.pick(sqlite, postgres), ids));
+        }
+    }
+    let mut present = Present::default();
+    let rows: Vec<(i32, Uuid, i32, i16, bool, i32)> = connection.rows_of(&queries).await?;
+    for (what, id, version, shard, cancel_requested, last_seq) in rows {
+        match what {
+            GENERATION => {
+                present.generations.insert(id, GenerationNow { version, shard, cancel_requested, last_seq });
+            }
+            ATTEMPT => drop(present.attempts.insert(id, version)),
+            ASSET => drop(present.assets.insert(id, version)),
+            _ => present.alive = true,
+        }
     }
     Ok(present)
 }
@@ -161,11 +158,7 @@ pub async fn write<T: AsRef<str> + Sync>(connection: &mut Connection, sql: &'sta
     if rows.is_empty() {
         return Ok(());
     }
-    let written = connection.execute(sql.text(connection), &array(rows)).await?;
-    if usize::try_from(written) == Ok(rows.len()) {
-        return Ok(());
-    }
-    Err(Error::Encode(format!("{written} of {} rows were written", rows.len()).into()))
+    connection.write(sql.text(connection), array(rows), rows.len()).await
 }
 
 const EMPTY: &str = "[]";
