@@ -33,6 +33,7 @@ pub use reads::{
     EvidenceRow, HistoryRow, ListFilter, Loaded, Reads, SlotRow, Spend, SpendBy, SpendFilter, SpendRow, StateCounts, Took,
     WaitingRow,
 };
+pub use recent::Remembered;
 pub use spool::{Kept, Spool};
 
 /// The database, opened. Clones share it; with the last one the journals made from it end too.

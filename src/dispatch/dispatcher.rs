@@ -3,8 +3,8 @@
 //! the rows; an offer made twice loses at the compare-and-set of its intent.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeSet, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -15,17 +15,18 @@ use crate::{
     config::Config,
     dispatch::{offers::Offers, unsubmitted},
     domain::{
+        generation::GenerationState,
         id::{AttemptId, GenerationId},
-        record::Generation,
+        record::{Generation, ProviderName},
         time::Timestamp,
     },
     observe::{ChildContext, Live},
     providers::registry::{Provider, Registry},
     store::{
-        Journal, Reads, Spool, StoreError,
+        Journal, Reads, Remembered, Spool, StoreError,
         change::{Start, commit},
     },
-    wake::{Offer, Wakes},
+    wake::{Offer, Wakes, Woken},
 };
 
 /// Rows a round looks at for cancels and deadlines.
@@ -71,7 +72,14 @@ impl Actor for Dispatcher {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.child.started();
-        let rounds = Rounds { dispatch: self.dispatch.clone(), child: self.child.clone(), offers: Mutex::default() };
+        // Until the first sweep nobody knows what waits.
+        let crowd = self.dispatch.registry.all().map(|provider| Arc::clone(&provider.name)).collect();
+        let rounds = Rounds {
+            dispatch: self.dispatch.clone(),
+            child: self.child.clone(),
+            offers: Mutex::default(),
+            crowd: Mutex::new(crowd),
+        };
         ctx.spawn(rounds.run().into_actor(self));
     }
 }
@@ -80,6 +88,8 @@ struct Rounds {
     dispatch: Dispatch,
     child: ChildContext,
     offers: Mutex<Offers>,
+    /// Providers at which something due waits for a place, as far as the last look showed: their order is the database's.
+    crowd: Mutex<HashSet<ProviderName>>,
 }
 
 impl Rounds {
@@ -96,7 +106,7 @@ impl Rounds {
             if self.child.lifeline.check().is_err() {
                 return;
             }
-            if let Err(error) = self.round(woken.as_ref().map(|woken| &woken.ids)).await {
+            if let Err(error) = self.round(woken.as_ref()).await {
                 tracing::warn!(error = %error, "a round of dispatch failed; the sweep makes it again");
             }
             if woken.is_none() {
@@ -105,22 +115,56 @@ impl Rounds {
         }
     }
 
-    async fn round(&self, woken: Option<&std::collections::HashSet<GenerationId>>) -> Result<(), StoreError> {
+    async fn round(&self, woken: Option<&Woken<GenerationId>>) -> Result<(), StoreError> {
         // Before anything further is submitted, the database knows what providers told us while it was away.
         let merged = self.dispatch.spool.merge(&self.dispatch.journal, &self.dispatch.reads).await?;
         merged.attempts.into_iter().for_each(|attempt| self.dispatch.wakes.reconcile.one(attempt));
         let now = self.dispatch.clock.now();
-        for id in woken.into_iter().flatten() {
-            self.offers().moved(*id);
-        }
-        if woken.is_none() {
+        let Some(woken) = woken else {
             self.give_back_lost(now).await?;
             self.end_unsubmitted().await?;
+            return self.offer_all(|_| true).await;
+        };
+        let mut everywhere = woken.everywhere;
+        for id in &woken.ids {
+            self.offers().moved(*id);
+            match self.dispatch.reads.remembered(*id) {
+                Remembered::Row(generation) => self.offer_known(&generation, now),
+                // Its place may have become free, for those that wait for one.
+                Remembered::Over => {}
+                Remembered::Nothing => everywhere = true,
+            }
         }
-        for provider in self.dispatch.registry.all() {
+        // A provider that takes nothing is looked at by the sweep only.
+        self.offer_all(|provider| provider.disabled.is_none() && (everywhere || self.crowd().contains(&provider.name))).await
+    }
+
+    async fn offer_all(&self, which: impl Fn(&Provider) -> bool) -> Result<(), StoreError> {
+        for provider in self.dispatch.registry.all().filter(|provider| which(provider)) {
             self.offer_of(provider).await?;
         }
         Ok(())
+    }
+
+    /// Offers a generation of which the row is at hand. Where others wait, the database says whose turn it is.
+    fn offer_known(&self, generation: &Generation, now: Timestamp) {
+        let due = generation.state() == GenerationState::Queued && generation.progress.not_before <= now;
+        let Some(provider) = self.dispatch.registry.provider(&generation.provider) else { return };
+        if !due || provider.disabled.is_some() || self.crowd().contains(&provider.name) || !self.wanted(generation) {
+            return;
+        }
+        match self.place(provider, generation) {
+            Ok(offer) => self.hand_over(provider, offer),
+            Err(why) => {
+                self.dispatch.live.update(generation.id, |view| view.why = Some(why));
+                self.crowd().insert(Arc::clone(&provider.name));
+            }
+        }
+    }
+
+    /// Whether it is neither offered already nor cancelled.
+    fn wanted(&self, generation: &Generation) -> bool {
+        !self.offers().holds(generation.id) && generation.cancel_requested_at.is_none()
     }
 
     /// A lost offer's place in the budget is free again, unless its intent was committed after all.
@@ -153,10 +197,12 @@ impl Rounds {
 
     async fn offer_of(&self, provider: &Arc<Provider>) -> Result<(), StoreError> {
         let now = self.dispatch.clock.now();
-        let queued = self.dispatch.reads.queued(&provider.name, now, self.dispatch.config.dispatch.batch).await?;
+        let page = self.dispatch.config.dispatch.batch;
+        let queued = self.dispatch.reads.queued(&provider.name, now, page).await?;
+        let more = u64::try_from(queued.len()).is_ok_and(|found| found >= page);
         let mut full: Option<String> = provider.disabled.clone();
         for generation in queued {
-            if self.offers().holds(generation.id) || generation.cancel_requested_at.is_some() {
+            if !self.wanted(&generation) {
                 continue;
             }
             let why = match &full {
@@ -171,6 +217,11 @@ impl Rounds {
             };
             self.dispatch.live.update(generation.id, |view| view.why = Some(why.clone()));
             full = Some(why);
+        }
+        if more || full.is_some() {
+            self.crowd().insert(Arc::clone(&provider.name));
+        } else {
+            self.crowd().remove(&provider.name);
         }
         Ok(())
     }
@@ -196,7 +247,11 @@ impl Rounds {
         }
     }
 
-    fn offers(&self) -> std::sync::MutexGuard<'_, Offers> {
+    fn crowd(&self) -> MutexGuard<'_, HashSet<ProviderName>> {
+        self.crowd.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn offers(&self) -> MutexGuard<'_, Offers> {
         self.offers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

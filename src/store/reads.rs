@@ -33,7 +33,10 @@ use crate::{
         record::{Asset, AssetState, Attempt, Generation, GenerationRequest},
         time::Timestamp,
     },
-    store::{StoreError, map, recent::Recent},
+    store::{
+        StoreError, map,
+        recent::{Recent, Remembered},
+    },
 };
 
 /// The most rows one read answers.
@@ -98,6 +101,12 @@ impl Reads {
         }
         let row = self.bounded(generations::Entity::find_by_id(id.0).one(&self.database)).await?;
         row.map(map::generation).transpose()
+    }
+
+    /// What this process remembers of a generation without asking the database.
+    #[must_use]
+    pub fn remembered(&self, id: GenerationId) -> Remembered {
+        self.recent.remembered(id)
     }
 
     /// A generation with its attempts and assets; unreadable attempts or assets make it unreadable.

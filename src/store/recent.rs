@@ -8,7 +8,7 @@
 //! on rows that are stale all the same loses at its compare-and-set, which takes them out, too.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -23,6 +23,17 @@ use crate::{
 /// Requests are kept up to this size as JSON, until the first submit: one with images in it may take megabytes.
 const LARGEST_REQUEST: usize = 4_096;
 
+/// What is remembered of a generation.
+#[derive(Debug)]
+pub enum Remembered {
+    /// Its row.
+    Row(Box<Generation>),
+    /// It has ended, and nothing moves it any more.
+    Over,
+    /// Nothing: ask the database.
+    Nothing,
+}
+
 /// The memory. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Recent {
@@ -36,6 +47,9 @@ struct Inner {
     attempts: HashMap<AttemptId, GenerationId>,
     /// In the order of their births; may name some that are gone.
     order: VecDeque<GenerationId>,
+    /// Those that ended last.
+    over: HashSet<GenerationId>,
+    over_order: VecDeque<GenerationId>,
 }
 
 #[derive(Debug)]
@@ -71,7 +85,9 @@ impl Recent {
             return;
         }
         let loaded = after(loaded, entry);
-        if !over(&loaded) {
+        if over(&loaded) {
+            inner.end(entry.generation_id, self.most);
+        } else {
             // Once it is sent, only a further submit reads it again.
             let request = request.filter(|_| entry.new_attempts.is_empty());
             inner.put(Known { loaded, request });
@@ -86,6 +102,16 @@ impl Recent {
     /// The generation with its attempts and assets.
     pub fn loaded(&self, id: GenerationId) -> Option<Loaded> {
         self.lock().generations.get(&id).map(|known| known.loaded.clone())
+    }
+
+    /// Whether anything is known of it, for those who can do without.
+    pub fn remembered(&self, id: GenerationId) -> Remembered {
+        let inner = self.lock();
+        match inner.generations.get(&id) {
+            Some(known) => Remembered::Row(Box::new(known.loaded.generation.clone())),
+            None if inner.over.contains(&id) => Remembered::Over,
+            None => Remembered::Nothing,
+        }
     }
 
     /// The generation alone.
@@ -125,6 +151,16 @@ impl Inner {
         Some(known)
     }
 
+    fn end(&mut self, id: GenerationId, most: usize) {
+        self.over.insert(id);
+        self.over_order.push_back(id);
+        while self.over_order.len() > most {
+            if let Some(eldest) = self.over_order.pop_front() {
+                self.over.remove(&eldest);
+            }
+        }
+    }
+
     fn shrink(&mut self, most: usize) {
         while self.generations.len() > most {
             let Some(eldest) = self.order.pop_front() else { return };
@@ -149,4 +185,160 @@ fn over(loaded: &Loaded) -> bool {
     loaded.generation.state().terminal()
         && loaded.attempts.iter().all(|attempt| attempt.state.ended())
         && loaded.assets.iter().all(|asset| asset.state != AssetState::Pending)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{
+            attempt::AttemptState,
+            generation::{GenerationState, Progress},
+            id::{KeyId, ProjectId},
+            money::Micros,
+            record::{Endpoint, Kind},
+            slots::Slots,
+            time::Timestamp,
+        },
+        store::NewAttempt,
+    };
+
+    fn generation() -> Generation {
+        let now = Timestamp(1_000);
+        Generation {
+            id: GenerationId::fresh(),
+            shard: 1,
+            project: ProjectId::fresh(),
+            key: KeyId::fresh(),
+            version: 0,
+            progress: Progress { state: GenerationState::Queued, slots: Slots::owed(1, 1), not_before: now, tries: 0 },
+            born_state: GenerationState::Queued,
+            outputs: 1,
+            per_call: 1,
+            provider: "p".into(),
+            model: "m".into(),
+            kind: Kind::Image,
+            priority: 5,
+            call_price: Micros(0),
+            queue_deadline: now,
+            created_at: now,
+            updated_at: now,
+            ended_at: None,
+            cancel_requested_at: None,
+            failure: None,
+            request_id: "r".into(),
+        }
+    }
+
+    fn request() -> GenerationRequest {
+        GenerationRequest {
+            prompt: "a dam".to_owned(),
+            input_images: Vec::new(),
+            number_of_outputs: 1,
+            parameters: serde_json::Map::new(),
+            user_id: None,
+            metadata: None,
+        }
+    }
+
+    fn attempt(generation: GenerationId) -> Attempt {
+        let now = Timestamp(2_000);
+        Attempt {
+            id: AttemptId::fresh(),
+            generation,
+            n: 1,
+            shard: 1,
+            version: 0,
+            state: AttemptState::Submitting,
+            slot: 0,
+            first_output: 0,
+            output_count: 1,
+            provider: "p".into(),
+            account: "a".into(),
+            kind: Kind::Image,
+            model: "m".into(),
+            endpoint: Endpoint {
+                base_url: String::new(),
+                path_family: String::new(),
+                upstream: String::new(),
+                options: std::collections::BTreeMap::new(),
+            },
+            tag: String::new(),
+            request_digest: String::new(),
+            not_after: now,
+            handle: None,
+            created_at: now,
+            submitted_at: None,
+            unconfirmed_since: None,
+            updated_at: now,
+            ended_at: None,
+            price: Micros(0),
+            cost: None,
+            charged: false,
+            failure: None,
+        }
+    }
+
+    fn born(recent: &Recent) -> Generation {
+        let (generation, request) = (generation(), Arc::new(request()));
+        recent.born(&generation, &request, 10);
+        generation
+    }
+
+    fn moved(row: &Generation, state: GenerationState) -> Transition {
+        let mut changed = row.clone();
+        changed.progress.state = state;
+        Transition { generation: Some(changed), ..Transition::of(row) }
+    }
+
+    #[test]
+    fn it_follows_what_wins_and_knows_an_attempt_by_its_id() {
+        let recent = Recent::of(8);
+        let row = born(&recent);
+        assert!(recent.request(row.id).is_some());
+        let attempt = attempt(row.id);
+        let mut entry = moved(&row, GenerationState::Active);
+        entry.new_attempts = vec![NewAttempt { attempt: attempt.clone(), request: serde_json::Value::Null }];
+        recent.won(&entry);
+        let known = recent.generation(row.id).unwrap();
+        assert_eq!((known.version, known.state()), (1, GenerationState::Active));
+        assert_eq!(recent.attempt(attempt.id), Some(attempt));
+        assert!(recent.request(row.id).is_none(), "it was sent");
+    }
+
+    #[test]
+    fn what_does_not_follow_is_forgotten_for_good() {
+        let recent = Recent::of(8);
+        let row = born(&recent);
+        let late = Generation { version: 3, ..row.clone() };
+        recent.won(&moved(&late, GenerationState::Active));
+        assert!(recent.loaded(row.id).is_none());
+        recent.won(&moved(&row, GenerationState::Active));
+        assert!(recent.loaded(row.id).is_none(), "a transition alone brings nothing back");
+    }
+
+    #[test]
+    fn an_ended_one_gives_its_place_back_and_is_known_to_be_over() {
+        let recent = Recent::of(8);
+        let row = born(&recent);
+        recent.won(&moved(&row, GenerationState::Failed));
+        assert!(recent.loaded(row.id).is_none());
+        assert!(matches!(recent.remembered(row.id), Remembered::Over));
+        assert!(matches!(recent.remembered(GenerationId::fresh()), Remembered::Nothing));
+    }
+
+    #[test]
+    fn the_eldest_goes_first_and_a_memory_of_none_keeps_none() {
+        let recent = Recent::of(2);
+        let rows: Vec<_> = (0..3).map(|_| born(&recent)).collect();
+        let known: Vec<_> = rows.iter().map(|row| recent.loaded(row.id).is_some()).collect();
+        assert_eq!(known, [false, true, true]);
+        for _ in 0..20 {
+            recent.won(&moved(&born(&recent), GenerationState::Failed));
+        }
+        assert!(recent.lock().order.len() <= 5, "the order does not grow with what has ended");
+        assert!(recent.lock().over.len() <= 2);
+        let none = Recent::of(0);
+        assert!(none.loaded(born(&none).id).is_none());
+    }
 }
