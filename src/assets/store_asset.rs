@@ -238,6 +238,8 @@ pub fn decide(loaded: &Loaded, id: AssetId, settled: &Settled, (policy, now): (&
     let siblings: Vec<_> = loaded.assets.iter().filter(|other| other.attempt == attempt.id).map(state_of).collect();
     change.asset(asset.clone());
     if siblings.contains(&AssetState::Pending) {
+        // Of two that arrive at once the later one must see the earlier, or neither ends the attempt.
+        change.hold(&attempt);
         return Some(change.entry());
     }
     let delivered = siblings.iter().any(|state| matches!(state, AssetState::Stored | AssetState::Linked));

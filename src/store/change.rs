@@ -137,6 +137,12 @@ impl Change {
         self.entry.new_attempts.push(new);
     }
 
+    /// Puts an attempt into the entry as it is: its version is compared and moves on, for a decision that rests on rows beside
+    /// those that it changes.
+    pub fn hold(&mut self, attempt: &Attempt) {
+        self.entry.attempts.push(attempt.clone());
+    }
+
     /// Adds the attempt that the intent brings into being.
     pub fn intent(&mut self, new: NewAttempt, reason: &str) {
         self.history(new.attempt.n, "owed", new.attempt.state.as_str(), reason);

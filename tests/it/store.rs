@@ -9,6 +9,7 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod lists;
+mod memory;
 mod spool;
 mod transitions;
 mod waiting;
