@@ -20,7 +20,7 @@ use crate::{
     config::store::StoreConfig,
     store::{
         StoreError,
-        journal::{connection::Connection, pipeline::Pipeline},
+        journal::{bundle::Bundle, connection::Connection, pipeline::Pipeline},
     },
 };
 
@@ -109,7 +109,7 @@ impl Target {
                     .pragma("temp_store", "memory");
                 Ok(Connection::Sqlite(Pipeline::new(SqliteConnection::connect_with(&options).await?)))
             }
-            Place::Postgres(options) => Ok(Connection::Postgres(self.session(options, self.write_timeout).await?)),
+            Place::Postgres(options) => Ok(Connection::Postgres(Bundle::new(self.session(options, self.write_timeout).await?))),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The journal: all writes of the path. Callers hand in entries and wait; a writer commits what is there as a group and answers
 //! each. Nothing is answered before its commit is durable.
 
+pub mod bundle;
 pub mod connection;
 pub mod nodes;
 pub mod pipeline;

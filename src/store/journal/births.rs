@@ -36,10 +36,10 @@ impl Lane for Births {
         let entries: Vec<_> = entries.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()).map(|(born, _)| *born).collect();
         let rows: Vec<&str> = entries.iter().map(|born| born.row.as_str()).collect();
         let payloads: Vec<&str> = entries.iter().map(|born| born.payload.as_str()).collect();
-        write(connection, &INSERT_GENERATIONS, &rows).await?;
-        write(connection, &INSERT_PAYLOADS, &payloads).await?;
+        write(connection, &INSERT_GENERATIONS, &rows);
+        write(connection, &INSERT_PAYLOADS, &payloads);
         let booked: Vec<_> = entries.iter().map(|born| &born.booked).collect();
-        books::write(connection, &booked, Writing::Births.stripe(&scope.held)).await?;
+        books::write(connection, &booked, Writing::Births.stripe(&scope.held))?;
         Ok(Written { answers, rows: rows.len() })
     }
 

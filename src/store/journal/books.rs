@@ -93,13 +93,14 @@ impl Writing {
 }
 
 /// Writes what the winners booked; nothing when they booked nothing.
-pub async fn write(connection: &mut Connection, winners: &[&Booked], stripe: i16) -> Result<(), Error> {
+pub fn write(connection: &mut Connection, winners: &[&Booked], stripe: i16) -> Result<(), Error> {
     let rows: Vec<&str> = winners.iter().flat_map(|booked| &booked.rows).map(String::as_str).collect();
     if rows.is_empty() {
         return Ok(());
     }
-    transitions::write(connection, &INSERT_LEDGER, &rows).await?;
-    transitions::write(connection, &ADD_SPEND, &sums(winners, stripe)?).await
+    transitions::write(connection, &INSERT_LEDGER, &rows);
+    transitions::write(connection, &ADD_SPEND, &sums(winners, stripe)?);
+    Ok(())
 }
 
 /// One row a sum, sorted by its key: two writers that do meet never wait for each other in a circle.

@@ -1,5 +1,5 @@
-//! One connection for writing, on either database: constant statements with one JSON text as their only parameter. On SQLite
-//! they may wait in a queue ([`super::pipeline`]); whoever needs to know that they are done asks by [`Connection::flush`].
+//! One connection for writing, on either database: constant statements with one JSON text as their only parameter. Writes may
+//! wait in a queue, to go together; whoever needs to know that they are done asks by [`Connection::flush`].
 
 use sqlx::{
     AssertSqlSafe, Connection as _, Error, FromRow, Row as _,
@@ -7,7 +7,7 @@ use sqlx::{
     sqlite::SqliteRow,
 };
 
-use super::pipeline::{Pipeline, short};
+use super::{bundle::Bundle, pipeline::Pipeline};
 
 /// A connection that writes.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub enum Connection {
     /// The one writer of an embedded database.
     Sqlite(Pipeline),
     /// A session.
-    Postgres(PgConnection),
+    Postgres(Bundle),
 }
 
 /// Which SQL is spoken.
@@ -56,9 +56,9 @@ impl Connection {
                 pipeline.later("BEGIN IMMEDIATE");
                 Ok(None)
             }
-            Self::Postgres(connection) => {
+            Self::Postgres(bundle) => {
                 let both = sqlx::raw_sql("BEGIN; SELECT pg_current_xact_id()::text");
-                both.fetch_one(connection).await?.try_get(0).map(Some)
+                both.fetch_one(bundle.session()).await?.try_get(0).map(Some)
             }
         }
     }
@@ -67,7 +67,7 @@ impl Connection {
     pub async fn flush(&mut self) -> Result<(), Error> {
         match self {
             Self::Sqlite(pipeline) => pipeline.run().await.map(|_| ()),
-            Self::Postgres(_) => Ok(()),
+            Self::Postgres(bundle) => bundle.run().await,
         }
     }
 
@@ -78,7 +78,7 @@ impl Connection {
                 pipeline.later("COMMIT");
                 pipeline.run().await.map(|_| ())
             }
-            Self::Postgres(connection) => sqlx::raw_sql("COMMIT").execute(connection).await.map(|_| ()),
+            Self::Postgres(bundle) => sqlx::raw_sql("COMMIT").execute(bundle.session()).await.map(|_| ()),
         }
     }
 
@@ -95,21 +95,26 @@ impl Connection {
                     other => other.map(|_| ()),
                 }
             }
-            Self::Postgres(connection) => sqlx::raw_sql("ROLLBACK").execute(connection).await.map(|_| ()),
+            Self::Postgres(bundle) => {
+                bundle.forget();
+                sqlx::raw_sql("ROLLBACK").execute(bundle.session()).await.map(|_| ())
+            }
         }
     }
 
-    /// Runs a statement, at the next trip at the latest, that must change so many rows.
-    pub async fn write(&mut self, sql: &'static str, parameter: String, rows: usize) -> Result<(), Error> {
+    /// Lets a statement wait for the next trip that must change so many rows.
+    pub fn write(&mut self, sql: &'static str, parameter: String, rows: usize) {
         match self {
-            Self::Sqlite(pipeline) => {
-                pipeline.write(sql, parameter, rows);
-                Ok(())
-            }
-            Self::Postgres(connection) => {
-                let changed = sqlx::query(sql).bind(parameter).execute(connection).await?.rows_affected();
-                if usize::try_from(changed) == Ok(rows) { Ok(()) } else { Err(short(changed, rows)) }
-            }
+            Self::Sqlite(pipeline) => pipeline.write(sql, parameter, Some(rows)),
+            Self::Postgres(bundle) => bundle.write(sql, parameter, Some(rows)),
+        }
+    }
+
+    /// As [`Connection::write`], however many rows it changes.
+    pub fn write_some(&mut self, sql: &'static str, parameter: String) {
+        match self {
+            Self::Sqlite(pipeline) => pipeline.write(sql, parameter, None),
+            Self::Postgres(bundle) => bundle.write(sql, parameter, None),
         }
     }
 
@@ -117,31 +122,20 @@ impl Connection {
     pub async fn execute(&mut self, sql: &'static str, parameter: &str) -> Result<u64, Error> {
         match self {
             Self::Sqlite(pipeline) => pipeline.execute(sql, parameter).await,
-            Self::Postgres(connection) => {
-                sqlx::query(sql).bind(parameter).execute(connection).await.map(|done| done.rows_affected())
-            }
+            Self::Postgres(bundle) => bundle.execute(sql, parameter).await,
         }
     }
 
     /// Runs a statement that answers rows.
     pub async fn rows<T: Record>(&mut self, sql: &'static str, parameter: &str) -> Result<Vec<T>, Error> {
-        match self {
-            Self::Sqlite(pipeline) => pipeline.rows(&[(sql, parameter)]).await,
-            Self::Postgres(connection) => sqlx::query_as(sql).bind(parameter).fetch_all(connection).await,
-        }
+        self.rows_of(&[(sql, parameter)]).await
     }
 
     /// Runs statements that answer rows of one shape, one after the other; answers all of them.
     pub async fn rows_of<T: Record>(&mut self, queries: &[(&'static str, &str)]) -> Result<Vec<T>, Error> {
         match self {
             Self::Sqlite(pipeline) => pipeline.rows(queries).await,
-            Self::Postgres(connection) => {
-                let mut all = Vec::new();
-                for (sql, parameter) in queries {
-                    all.extend(sqlx::query_as(*sql).bind(*parameter).fetch_all(&mut *connection).await?);
-                }
-                Ok(all)
-            }
+            Self::Postgres(bundle) => bundle.rows(queries).await,
         }
     }
 
@@ -160,7 +154,7 @@ impl Connection {
     pub async fn close(self) {
         let _closed = match self {
             Self::Sqlite(pipeline) => pipeline.into_connection().close().await,
-            Self::Postgres(connection) => connection.close().await,
+            Self::Postgres(bundle) => bundle.into_session().close().await,
         };
     }
 }

@@ -1,6 +1,8 @@
 //! SQLite's connection with a queue before it. The database runs on a thread of its own, and a trip there and back costs more
 //! than most statements do; so statements whose answer nobody needs at once wait here and go together, in order.
 
+use std::borrow::Cow;
+
 use futures_util::TryStreamExt as _;
 use sqlx::{
     AssertSqlSafe, Either, Error, Executor as _, FromRow,
@@ -43,9 +45,9 @@ impl Pipeline {
         self.waiting.push(Statement { sql, parameter: None, rows: None });
     }
 
-    /// Lets a statement wait that must change so many rows. Its parameter `?1` may occur once.
-    pub fn write(&mut self, sql: &'static str, parameter: String, rows: usize) {
-        self.waiting.push(Statement { sql, parameter: Some(parameter), rows: Some(rows) });
+    /// Lets a statement wait that must change so many rows; none: however many. Its parameter `?1` must occur once.
+    pub fn write(&mut self, sql: &'static str, parameter: String, rows: Option<usize>) {
+        self.waiting.push(Statement { sql, parameter: Some(parameter), rows });
     }
 
     /// Forgets what waits.
@@ -70,16 +72,13 @@ impl Pipeline {
     /// Runs what waits; answers what the last one changed, and all rows.
     pub async fn run(&mut self) -> Result<(u64, Vec<SqliteRow>), Error> {
         let statements = std::mem::take(&mut self.waiting);
+        let values = statements.iter().filter(|statement| statement.parameter.is_some()).count();
         let (mut text, mut expected) = (String::new(), Vec::with_capacity(statements.len()));
         for statement in &statements {
-            // Counted parameters would be counted over all statements; a bare one takes the next value.
-            if statement.sql.matches("?1").count() != usize::from(statement.parameter.is_some()) {
-                return Err(Error::Encode(format!("one parameter, once: {}", statement.sql).into()));
-            }
             if !text.is_empty() {
                 text.push_str(";\n");
             }
-            text.push_str(&statement.sql.replacen("?1", "?", 1));
+            text.push_str(&bare(statement, values)?);
             expected.push(statement.rows);
         }
         if expected.is_empty() {
@@ -102,6 +101,17 @@ impl Pipeline {
             }
         }
         Ok((changed, rows))
+    }
+}
+
+/// The statement's text among so many parameters. Counted ones would be counted over all statements; a bare one takes the next.
+fn bare(statement: &Statement, values: usize) -> Result<Cow<'static, str>, Error> {
+    if values < 2 || statement.parameter.is_none() {
+        return Ok(Cow::Borrowed(statement.sql));
+    }
+    match statement.sql.matches("?1").count() {
+        1 => Ok(Cow::Owned(statement.sql.replacen("?1", "?", 1))),
+        _ => Err(Error::Encode(format!("its parameter must occur once: {}", statement.sql).into())),
     }
 }
 

@@ -36,16 +36,16 @@ const LONGEST: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Leaves the mark of the present transaction.
-pub async fn mark(connection: &mut Connection, transaction: Option<String>, lane: i16, rows: usize) -> Result<Mark, Error> {
+pub fn mark(connection: &mut Connection, transaction: Option<String>, lane: i16, rows: usize) -> Mark {
     if rows == 0 {
-        return Ok(Mark::Nothing);
+        return Mark::Nothing;
     }
     if let Some(id) = transaction {
-        return Ok(Mark::Transaction(id));
+        return Mark::Transaction(id);
     }
     let token = rand::random();
-    connection.write(SET_TOKEN, format!("[{lane},{token}]"), 1).await?;
-    Ok(Mark::Token(lane, token))
+    connection.write(SET_TOKEN, format!("[{lane},{token}]"), 1);
+    Mark::Token(lane, token)
 }
 
 /// Finds out what became of the marked transaction.
@@ -104,7 +104,7 @@ mod tests {
     async fn marked(link: &mut Link, rows: usize) -> Mark {
         let connection = link.connection().await.unwrap();
         let transaction = connection.begin().await.unwrap();
-        let mark = mark(connection, transaction, 1, rows).await.unwrap();
+        let mark = mark(connection, transaction, 1, rows);
         connection.flush().await.unwrap();
         mark
     }

@@ -14,8 +14,8 @@ use super::{
     rows::Move,
     sql::{Sql, array},
     tables::{
-        ASSET, ATTEMPT, FENCE, GENERATION, INSERT_ASSETS, INSERT_ATTEMPT_PAYLOADS, INSERT_ATTEMPTS, INSERT_EVENTS, INSERT_HISTORY, LOCK_ASSETS,
-        LOCK_ATTEMPTS, LOCK_GENERATIONS, UPDATE_ASSETS, UPDATE_ATTEMPTS, UPDATE_GENERATIONS,
+        ASSET, ATTEMPT, FENCE, GENERATION, INSERT_ASSETS, INSERT_ATTEMPT_PAYLOADS, INSERT_ATTEMPTS, INSERT_EVENTS,
+        INSERT_HISTORY, LOCK_ASSETS, LOCK_ATTEMPTS, LOCK_GENERATIONS, UPDATE_ASSETS, UPDATE_ATTEMPTS, UPDATE_GENERATIONS,
     },
 };
 use crate::store::entry::{Transition, Verdict};
@@ -51,9 +51,9 @@ impl Lane for Transitions {
         let present = lock(connection, scope, &moves).await?;
         let won: Vec<bool> = entries.iter().map(|step| step.wins(&present, scope)).collect();
         let winners: Vec<&Move> = entries.iter().zip(&won).filter_map(|(step, won)| step.as_move().filter(|_| *won)).collect();
-        apply(connection, &winners, &present).await?;
+        apply(connection, &winners, &present)?;
         let booked: Vec<_> = winners.iter().map(|entry| &entry.booked).collect();
-        books::write(connection, &booked, Writing::Transitions.stripe(&scope.held)).await?;
+        books::write(connection, &booked, Writing::Transitions.stripe(&scope.held))?;
         Ok(Written {
             rows: winners.iter().map(|entry| entry.rows()).sum(),
             answers: won.into_iter().map(|won| if won { Verdict::Won } else { Verdict::Lost }).collect(),
@@ -123,20 +123,21 @@ async fn lock(connection: &mut Connection, scope: &Scope, moves: &[&Move]) -> Re
 }
 
 /// Writes the winners; a table nobody changes is skipped.
-async fn apply(connection: &mut Connection, winners: &[&Move], present: &Present) -> Result<(), Error> {
+fn apply(connection: &mut Connection, winners: &[&Move], present: &Present) -> Result<(), Error> {
     let rows =
         |of: fn(&Move) -> &[String]| -> Vec<&str> { winners.iter().flat_map(|entry| of(entry)).map(String::as_str).collect() };
     let generations: Vec<&str> = winners.iter().filter_map(|entry| entry.row.as_deref()).collect();
-    write(connection, &UPDATE_GENERATIONS, &generations).await?;
+    write(connection, &UPDATE_GENERATIONS, &generations);
     let attempts: Vec<&str> = winners.iter().flat_map(|entry| &entry.attempts).map(|row| row.row.as_str()).collect();
-    write(connection, &UPDATE_ATTEMPTS, &attempts).await?;
-    write(connection, &INSERT_ATTEMPTS, &rows(|entry| &entry.new_attempts)).await?;
-    write(connection, &INSERT_ATTEMPT_PAYLOADS, &rows(|entry| &entry.attempt_payloads)).await?;
+    write(connection, &UPDATE_ATTEMPTS, &attempts);
+    write(connection, &INSERT_ATTEMPTS, &rows(|entry| &entry.new_attempts));
+    write(connection, &INSERT_ATTEMPT_PAYLOADS, &rows(|entry| &entry.attempt_payloads));
     let assets: Vec<&str> = winners.iter().flat_map(|entry| &entry.assets).map(|row| row.row.as_str()).collect();
-    write(connection, &UPDATE_ASSETS, &assets).await?;
-    write(connection, &INSERT_ASSETS, &rows(|entry| &entry.new_assets)).await?;
-    write(connection, &INSERT_HISTORY, &history(winners, present)?).await?;
-    write(connection, &INSERT_EVENTS, &rows(|entry| &entry.events)).await
+    write(connection, &UPDATE_ASSETS, &assets);
+    write(connection, &INSERT_ASSETS, &rows(|entry| &entry.new_assets));
+    write(connection, &INSERT_HISTORY, &history(winners, present)?);
+    write(connection, &INSERT_EVENTS, &rows(|entry| &entry.events));
+    Ok(())
 }
 
 /// Numbers the history: each generation's goes on where it stood.
@@ -153,12 +154,12 @@ fn history(winners: &[&Move], present: &Present) -> Result<Vec<String>, Error> {
     Ok(lines)
 }
 
-/// Runs a multi-row statement unless there are no rows. Every row must arrive: fewer would be a lost write.
-pub async fn write<T: AsRef<str> + Sync>(connection: &mut Connection, sql: &'static Sql, rows: &[T]) -> Result<(), Error> {
-    if rows.is_empty() {
-        return Ok(());
+/// Lets a multi-row statement wait for the next trip, unless there are no rows. Every row must arrive: fewer would be a lost
+/// write.
+pub fn write<T: AsRef<str>>(connection: &mut Connection, sql: &'static Sql, rows: &[T]) {
+    if !rows.is_empty() {
+        connection.write(sql.text(connection), array(rows), rows.len());
     }
-    connection.write(sql.text(connection), array(rows), rows.len()).await
 }
 
 const EMPTY: &str = "[]";

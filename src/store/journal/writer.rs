@@ -251,7 +251,7 @@ async fn prepare<L: Lane>(
 ) -> Result<(Written<L::Answer>, Mark), Error> {
     let transaction = connection.begin().await?;
     let written = L::write(connection, scope, entries).await?;
-    let mark = resolve::mark(connection, transaction, L::MARK, written.rows).await?;
+    let mark = resolve::mark(connection, transaction, L::MARK, written.rows);
     // What fails must fail before COMMIT is sent: then it is certain that nothing is written.
     connection.flush().await?;
     Ok((written, mark))
