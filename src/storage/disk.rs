@@ -3,6 +3,8 @@
 //! A file is written under a hidden name in the same file system, flushed, renamed and its folder flushed: whoever sees a key
 //! sees the whole object, and after a crash too. Files that a crash left unfinished are removed at the next start.
 
+mod flusher;
+
 use std::{
     fs::{self, File},
     io::{self, Write},
@@ -14,6 +16,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Semaphore;
 
+use self::flusher::Flusher;
 use crate::storage::{StorageError, key};
 
 /// Where unfinished files lie; a key cannot name it, for no segment of a key begins with a dot.
@@ -33,6 +36,7 @@ const FLUSH_BYTES: usize = 256 * 1024;
 pub struct Disk {
     folder: Arc<Folder>,
     writers: Arc<Semaphore>,
+    flusher: Flusher,
 }
 
 #[derive(Debug)]
@@ -49,7 +53,8 @@ impl Disk {
     /// [`StorageError::Unavailable`] or [`StorageError::Denied`] when the folder cannot be used.
     pub async fn open(data_dir: &Path) -> Result<Self, StorageError> {
         let root = data_dir.join("media");
-        let disk = Self { folder: Arc::new(Folder { root, making: Mutex::new(()) }), writers: Arc::new(Semaphore::new(WRITERS)) };
+        let folder = Arc::new(Folder { root, making: Mutex::new(()) });
+        let disk = Self { folder, writers: Arc::new(Semaphore::new(WRITERS)), flusher: Flusher::default() };
         disk.blocking(|folder| {
             fs::create_dir_all(folder.root.join(INCOMING))?;
             flush_folder(&folder.root)?;
@@ -141,13 +146,13 @@ impl DiskWriter {
 
     pub(super) async fn finish(self) -> Result<(), StorageError> {
         let Self { disk, key, temporary, buffer } = self;
-        disk.blocking(move |folder| {
+        let parent = disk.blocking(move |folder| {
             let mut temporary = temporary.map_or_else(|| Temporary::new(folder), Ok)?;
             temporary.file.write_all(&buffer)?;
             temporary.file.sync_data()?;
             temporary.publish(folder, &key)
-        })
-        .await
+        });
+        disk.flusher.flushed(parent.await?).await.map_err(|error| read_error(&error, "media folder"))
     }
 }
 
@@ -166,12 +171,13 @@ impl Temporary {
         Ok(Self { file, path, published: false })
     }
 
-    fn publish(mut self, folder: &Folder, key: &str) -> io::Result<()> {
+    /// Gives it its name; the folder it answers must still be flushed.
+    fn publish(mut self, folder: &Folder, key: &str) -> io::Result<PathBuf> {
         let target = folder.root.join(key);
         let parent = make_folders(folder, key)?;
         fs::rename(&self.path, target)?;
         self.published = true;
-        flush_folder(&parent)
+        Ok(parent)
     }
 }
 
