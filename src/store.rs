@@ -187,8 +187,8 @@ impl Store {
 /// Merges what the processes before this one have spooled, through a journal of its own that ends with it: it needs no shard.
 async fn merge_left(data_dir: &Path, target: &Target, config: &StoreConfig) -> Result<(), StoreError> {
     let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let journal = journal::start(target, config, journal::Scope::nobody(), None, (&closing, &tasks));
-    let reads = Reads::new(target.readers(1), target.read_timeout());
+    let journal = journal::start(target, config, journal::Scope::nobody(), None, (&closing, &tasks))?;
+    let reads = Reads::new(target.readers(1), recent::Recent::of(0), target.read_timeout());
     let merged = spool::merge_folder(data_dir, (&journal, &reads)).await;
     closing.cancel();
     tasks.close();

@@ -199,6 +199,7 @@ mod tests {
             record::{Endpoint, Kind},
             slots::Slots,
             time::Timestamp,
+            unconfirmed::OnUnconfirmed,
         },
         store::NewAttempt,
     };
@@ -227,6 +228,7 @@ mod tests {
             cancel_requested_at: None,
             failure: None,
             request_id: "r".into(),
+            on_unconfirmed: OnUnconfirmed::Fail,
         }
     }
 
@@ -270,6 +272,7 @@ mod tests {
             created_at: now,
             submitted_at: None,
             unconfirmed_since: None,
+            lost_at: None,
             updated_at: now,
             ended_at: None,
             price: Micros(0),
