@@ -132,6 +132,24 @@ impl App {
         self.parts.pulses.of(actor)
     }
 
+    /// Records what somebody learned of an attempt, as an inbound webhook does; wakes nobody.
+    #[cfg(test)]
+    pub(crate) async fn evidence(&self, generation: &str, task: &str) -> anyhow::Result<()> {
+        let (store, lifeline, at) = (self.parts.store.clone(), self.parts.lifeline.clone(), self.parts.clock.now());
+        let (id, task_id) = (generation.parse()?, task.to_owned());
+        hop(&self.sockets, async move {
+            let loaded = store.reads().load(id).await?.context("no such generation")?;
+            let attempt = loaded.attempts.first().context("no attempt")?;
+            let account = format!("{}/{}", attempt.provider, attempt.account);
+            let handle = crate::domain::record::Handle { task_id, poll_url: None };
+            let (attempt, generation) = (attempt.id, attempt.generation);
+            let evidence = crate::store::Evidence { attempt, generation, account, handle, source: "webhook", at };
+            store.journal(&lifeline).evidence(evidence).await?;
+            Ok(())
+        })
+        .await?
+    }
+
     /// Commits of the journal so far.
     #[cfg(test)]
     pub(crate) fn commits(&self) -> u64 {

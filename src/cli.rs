@@ -11,6 +11,7 @@ pub mod simulate;
 pub mod spend;
 pub mod spool;
 mod system;
+pub mod unconfirmed;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -47,6 +48,9 @@ pub enum Command {
     /// Evidence that waits in files for the database; also while the server runs.
     #[command(subcommand)]
     Spool(SpoolCommand),
+    /// Submits whose outcome is or stayed unknown; also while the server runs, which carries decisions out.
+    #[command(subcommand)]
+    Unconfirmed(UnconfirmedCommand),
     /// Print the OpenAPI document.
     Openapi,
     /// The configuration.
@@ -244,6 +248,39 @@ pub enum SpoolCommand {
     },
 }
 
+/// `longtake unconfirmed …`.
+#[derive(Debug, Subcommand)]
+pub enum UnconfirmedCommand {
+    /// List them with age, money at risk and what is known; also those whose generation failed as unconfirmed.
+    List {
+        /// Answer as JSON.
+        #[arg(long)]
+        json: bool,
+        /// The file.
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// The provider has it: its result is fetched once the provider confirms that.
+    Adopt {
+        /// The generation's id (`gen_…`), or the attempt's (`att_…`) where several are in doubt.
+        id: String,
+        /// The provider's id of the task, as its console shows it.
+        #[arg(long, value_name = "ID")]
+        provider_task: String,
+        /// The file.
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// The provider never had it: it ends, and its money is at risk no longer.
+    Lost {
+        /// The generation's id (`gen_…`), or the attempt's (`att_…`) where several are in doubt.
+        id: String,
+        /// The file.
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+}
+
 /// `longtake config …`.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
@@ -268,6 +305,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Projects(command) => projects::run(command, &mut out::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Spend(args) => spend::run(&args, &mut out::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Spool(command) => spool::run(command, &mut out::stdout()).map(|()| ExitCode::SUCCESS),
+        Command::Unconfirmed(command) => unconfirmed::run(command, &mut out::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Openapi => openapi::run(&mut out::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Check { file }) => config::check(&file, &mut out::stdout()).map(|()| ExitCode::SUCCESS),
     }

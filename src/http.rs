@@ -21,6 +21,7 @@ pub mod openapi;
 pub mod problem;
 pub mod routes;
 pub mod server;
+pub mod unconfirmed;
 pub mod spend;
 pub mod view;
 
@@ -37,13 +38,17 @@ use tracing::Instrument;
 use crate::{
     clock::Clock,
     config::Config,
-    domain::{error::ErrorCode, id::GenerationId, time::Timestamp},
+    domain::{
+        error::ErrorCode,
+        id::{AttemptId, GenerationId},
+        time::Timestamp,
+    },
     http::problem::Problem,
     intake::{hook::Desk, room::Room},
     observe::{Live, Pulses, balances::Balances},
     providers::{catalogue::Catalogue, registry::Registry},
     storage::Storage,
-    store::{Journal, Keys, Reads},
+    store::{Decisions, Journal, Keys, Reads},
     wake::Wake,
 };
 
@@ -65,6 +70,8 @@ pub struct Api {
     pub desk: Desk,
     /// API keys.
     pub keys: Keys,
+    /// What operators decide.
+    pub decisions: Decisions,
     /// Models.
     pub catalogue: Arc<Catalogue>,
     /// Providers.
@@ -81,6 +88,8 @@ pub struct Api {
     pub dispatch_wake: Wake<GenerationId>,
     /// Wakes who carries out cancels.
     pub cancel_wake: Wake<GenerationId>,
+    /// Wakes the reconciler.
+    pub reconcile_wake: Wake<AttemptId>,
     /// Time.
     pub clock: Clock,
     /// Configuration.

@@ -1,5 +1,5 @@
 //! Intake: turns what comes from outside into validated commands and hands them to the journal. The pure half judges
-//! ([`ask`], [`command`], [`key_text`]); the other half writes one entry and wakes who is concerned ([`accept`], [`keys`]).
+//! ([`ask`], [`command`], [`key_text`]); the other half writes one entry and wakes who is concerned ([`accept`], [`keys`], [`unconfirmed`]).
 //! It must not know of HTTP.
 
 pub mod accept;
@@ -9,3 +9,4 @@ pub mod hook;
 pub mod key_text;
 pub mod keys;
 pub mod room;
+pub mod unconfirmed;

@@ -2,6 +2,7 @@
 //! connections. SQLite and PostgreSQL pass one conformance suite.
 
 pub mod change;
+pub mod decisions;
 pub mod entry;
 pub mod finish;
 pub mod error;
@@ -25,6 +26,7 @@ use crate::{clock::Clock, config::store::StoreConfig, domain::id::NodeId, lifeli
 use connect::Target;
 use lock::Lock;
 
+pub use decisions::{Decision, DecisionRow, Decisions, NewDecision, Outcome as DecisionOutcome};
 pub use entry::*;
 pub use error::StoreError;
 pub use journal::{Journal, JournalCounts};
@@ -48,6 +50,7 @@ struct Inner {
     reads: Reads,
     keys: Keys,
     spool: Spool,
+    decisions: Decisions,
     lock: Option<Arc<Lock>>,
     closing: CancellationToken,
     tasks: TaskTracker,
@@ -127,8 +130,10 @@ impl Store {
             checkpoint::start(target, &journal, &closing, &tasks);
         }
         let reads = Reads::new(target.readers(config.readers), recent, target.read_timeout());
-        let keys = Keys::new(target.admin(), target.write_timeout(), clock);
-        Ok(Self { inner: Arc::new(Inner { journal, reads, keys, spool, lock, closing, tasks }) })
+        let admin = target.admin();
+        let decisions = Decisions::new(admin.clone(), target.write_timeout());
+        let keys = Keys::new(admin, target.write_timeout(), clock);
+        Ok(Self { inner: Arc::new(Inner { journal, reads, keys, spool, decisions, lock, closing, tasks }) })
     }
 
     /// The way to write, as long as the lifeline holds.
@@ -141,6 +146,12 @@ impl Store {
     #[must_use]
     pub fn reads(&self) -> Reads {
         self.inner.reads.clone()
+    }
+
+    /// What operators decide about unknown submits.
+    #[must_use]
+    pub fn decisions(&self) -> Decisions {
+        self.inner.decisions.clone()
     }
 
     /// Projects and keys.

@@ -7,6 +7,7 @@ pub mod flight;
 pub mod intent;
 pub mod late;
 pub mod lookup;
+pub mod operators;
 pub mod reconcile;
 pub mod reconciler;
 pub mod rivals;

@@ -59,15 +59,20 @@ fn config(folder: &std::path::Path, simulator: &str) -> Config {
 
 impl Bed {
     async fn new(sockets: &Arc<Runtime>) -> Self {
-        Self::polled(sockets, StrategyName::Exponential).await
+        Self::with(sockets, |_| {}).await
     }
 
     async fn polled(sockets: &Arc<Runtime>, strategy: StrategyName) -> Self {
+        Self::with(sockets, |config| config.polling.strategy = strategy).await
+    }
+
+    async fn with(sockets: &Arc<Runtime>, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let simulated = SimulatorConfig { image_ms: 150, video_ms: 300, tiny_outputs: true, ..SimulatorConfig::default() };
         let simulator = Simulator::start(simulated).unwrap();
         let mut config = config(folder.path(), &simulator.url);
-        config.polling.strategy = strategy;
+        config.polling.strategy = StrategyName::Exponential;
+        change(&mut config);
         let app = App::start(config, Arc::clone(sockets), Clock::System).await.unwrap();
         let key = app.mint_key("test", Scope::Client).await.unwrap();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -118,10 +123,22 @@ impl Bed {
         tokio::time::timeout(BOUND, end).await.expect("it ends")
     }
 
-    async fn billed(&self) -> u64 {
+    async fn entries(&self) -> Vec<Value> {
         let ledger: Value =
             self.http.get(format!("{}/ledger?outputs=0", self.simulator.url)).send().await.unwrap().json().await.unwrap();
-        u64::try_from(ledger["entries"].as_array().unwrap().len()).unwrap()
+        ledger["entries"].as_array().unwrap().clone()
+    }
+
+    async fn billed(&self) -> u64 {
+        u64::try_from(self.entries().await.len()).unwrap()
+    }
+
+    /// A task of our account at Kling that no generation knows of.
+    async fn stranger(&self, model: &str) -> String {
+        let url = format!("{}/kling/v1/videos/text2video", self.simulator.url);
+        let body = json!({ "model_name": model.replace("kling-", "kling-v").replace('.', "-"), "prompt": "of nobody" });
+        let answer: Value = self.http.post(url).bearer_auth("test-key").json(&body).send().await.unwrap().json().await.unwrap();
+        answer["data"]["task_id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
     }
 
     /// Strikes an actor and waits until it was struck and rebuilt.
@@ -266,6 +283,56 @@ fn an_address_that_expired_is_asked_for_anew_once() {
             let shown = bed.ended(&id).await;
             assert_eq!((&shown["status"], &shown["error"]["code"]), (&json!("FAILED"), &json!("OUTPUT_EXPIRED")), "{shown}");
         }
+        bed.close().await;
+    });
+}
+
+#[test]
+fn a_second_task_of_one_submit_is_delivered_late_and_evidence_alone_brings_a_given_up_one_back() {
+    let sockets = Arc::new(Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap());
+    actix_rt::System::new().block_on(async {
+        let hasty = |config: &mut Config| {
+            config.dispatch.not_after_ms = 1_000;
+            config.dispatch.lease_ttl_ms = 100;
+            config.dispatch.reconcile_image_s = 1;
+            config.providers.values_mut().for_each(|provider| provider.submit_timeout_ms = 2_000);
+        };
+        let bed = Bed::with(&sockets, hasty).await;
+        let until = async |id: &str, what: &str, done: &dyn Fn(&Value) -> bool| {
+            let seen = async {
+                loop {
+                    let shown = bed.show(id).await;
+                    if done(&shown) {
+                        return shown;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            tokio::time::timeout(BOUND, seen).await.unwrap_or_else(|_| panic!("{id} never was {what}"))
+        };
+        let late = |shown: &Value| shown["lateResults"].as_array().is_some_and(|late| !late.is_empty());
+        let task = |shown: &Value| shown["attempts"][0]["providerTaskId"].as_str().map(str::to_owned);
+
+        // The provider made two of one: here the second is somebody else's, whose generation is gone.
+        let (first, second) = (bed.submit("kling-2.6", "first").await, bed.submit("kling-2.6", "second").await);
+        until(&first, "running", &|shown| task(shown).is_some()).await;
+        let made = bed.stranger("kling-2.6").await;
+        bed.app.evidence(&first, &made).await.unwrap();
+        let shown = until(&first, "late", &late).await;
+        assert_eq!(shown["status"], "SUCCESS", "{shown}");
+        let states: Vec<_> = shown["attempts"].as_array().unwrap().iter().map(|attempt| attempt["state"].clone()).collect();
+        assert_eq!(states, ["delivered", "delivered"], "both are paid, so both are delivered");
+        assert_eq!(shown["attempts"][1]["providerTaskId"], made.as_str());
+        until(&second, "ended", &|shown| shown["status"] == "SUCCESS").await;
+
+        let lost = bed.submit("flux-2-pro", "lost [[sim drop=after]]").await;
+        let shown = until(&lost, "given up", &|shown| shown["status"] == "FAILED").await;
+        assert_eq!(shown["error"]["code"], "SUBMISSION_UNCONFIRMED");
+        let entries = bed.entries().await;
+        let billed = entries.iter().find(|entry| entry["prompt"].as_str().unwrap().contains("lost")).unwrap();
+        bed.app.evidence(&lost, billed["taskId"].as_str().unwrap()).await.unwrap();
+        let shown = until(&lost, "late", &late).await;
+        assert_eq!((shown["status"].as_str(), shown["cost"]["atRisk"].as_str()), (Some("FAILED"), Some("0.000000")), "{shown}");
         bed.close().await;
     });
 }

@@ -43,6 +43,8 @@ pub struct PollingConfig {
     pub max_image_s: u64,
     /// A video is overdue after this, seconds. Default 1,200.
     pub max_video_s: u64,
+    /// What is overdue is polled at most this often, milliseconds. Default 60,000.
+    pub overdue_ms: u64,
     /// An overdue image is waited for this much longer, seconds. Default 1,200.
     pub late_image_s: u64,
     /// An overdue video is waited for this much longer, seconds. Default 7,200.
@@ -62,6 +64,7 @@ impl Default for PollingConfig {
             concurrency: 256,
             max_image_s: 300,
             max_video_s: 1_200,
+            overdue_ms: 60_000,
             late_image_s: 1_200,
             late_video_s: 7_200,
         }

@@ -9,7 +9,7 @@ use utoipa::{
     },
 };
 
-use crate::http::{docs, dto, generations, health, hooks, metrics, models, problem, spend};
+use crate::http::{docs, dto, generations, health, hooks, metrics, models, problem, spend, unconfirmed};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,7 +20,8 @@ use crate::http::{docs, dto, generations, health, hooks, metrics, models, proble
     ),
     paths(
         generations::create, generations::list, generations::show, generations::delete, generations::cancel,
-        generations::history, models::list, health::brief, health::detailed, metrics::render, hooks::receive, spend::spend, spend::ledger,
+        generations::history, unconfirmed::list, unconfirmed::resolve, models::list, health::brief, health::detailed, metrics::render,
+        hooks::receive, spend::spend, spend::ledger,
         docs::document, docs::to_page,
         docs::page, docs::error_page, media
     ),

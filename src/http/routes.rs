@@ -18,7 +18,7 @@ use crate::{
         auth::{self, Access},
         docs, edge, generations, health, hooks, media, metrics, models,
         problem::Problem,
-        spend,
+        spend, unconfirmed,
     },
     storage::Storage,
 };
@@ -49,6 +49,8 @@ pub const ROUTES: &[Entry] = {
         entry(Method::DELETE, "/api/external/generation/{id}", Client, || web::to(generations::delete)),
         entry(Method::POST, "/api/external/generation/{id}/cancel", Client, || web::to(generations::cancel)),
         entry(Method::GET, "/api/external/generation/{id}/history", Client, || web::to(generations::history)),
+        entry(Method::GET, "/api/admin/generations", Admin, || web::to(unconfirmed::list)),
+        entry(Method::POST, "/api/admin/generations/{id}/resolve", Admin, || web::to(unconfirmed::resolve)),
         entry(Method::GET, "/api/external/models", Client, || web::to(models::list)),
         // Providers have no key of ours: the URL is unguessable.
         entry(Method::POST, "/hooks/{provider}/{attempt}/{token}", Open, || web::to(hooks::receive)),

@@ -330,6 +330,8 @@ impl Polling {
             let why = if now >= limits.overdue { format!("overdue: {why}") } else { why.to_owned() };
             self.live.update(task.generation, |view| view.why = Some(why));
         }
+        let slow = Duration::from_millis(self.config.polling.overdue_ms);
+        let hint = if now >= limits.overdue { Some(hint.unwrap_or_default().max(slow)) } else { hint };
         Ok(Next::Again(hint))
     }
 

@@ -105,6 +105,7 @@ Directives, in the prompt as [[sim key=value key=\"two words\"]] or by POST /fau
   truncate=1      the first download is cut short; truncate=always
   type=MIME       wrong content type of the output             bytes=html   the output is a page of HTML
   expire=SECS     lifetime of the outputs                      outputs=N    number of outputs
+  hide=MS         lists and look-ups by the client's id lag behind so long
   nowebhook=1     no webhook is sent                           resign=N     the first N sets of output addresses are gone when
                                                                 fetched; each poll after the end signs a new set
 "

@@ -55,6 +55,8 @@ pub(super) struct Directives {
     pub pollfail: u32,
     /// Sends no webhook.
     pub nowebhook: bool,
+    /// Milliseconds for which lists and look-ups by the client's id do not show the task: they lag behind.
+    pub hide: Option<u64>,
     /// Number of outputs.
     pub outputs: Option<u32>,
 }
@@ -108,6 +110,7 @@ impl Directives {
             "resign" => self.resign = number(value)?,
             "pollfail" => self.pollfail = number(value)?,
             "nowebhook" => self.nowebhook = flag(value)?,
+            "hide" => self.hide = Some(number(value)?),
             "outputs" => self.outputs = Some(number(value)?),
             _ => return Err("unknown directive".into()),
         }
@@ -133,6 +136,7 @@ impl Directives {
         self.content_type = self.content_type.or(content_type);
         self.expire = self.expire.or(expire);
         self.outputs = self.outputs.or(outputs);
+        self.hide = self.hide.or(rule.hide);
         self.truncate = self.truncate.max(rule.truncate);
         self.resign = self.resign.max(rule.resign);
         self.pollfail = self.pollfail.max(rule.pollfail);

@@ -237,7 +237,7 @@ fn list(sim: &Sim, call: &Call, account: &str) -> Reply {
     let skip: usize = call.query.get("cursor").and_then(|cursor| cursor.parse().ok()).unwrap_or(0);
     let mut inner = sim.lock();
     // Newest first, so the walk ends where the window does.
-    let fits = |task: &&Task| before.is_none_or(|before| task.created_ms < before);
+    let fits = |task: &&Task| !task.hidden(call.now) && before.is_none_or(|before| task.created_ms < before);
     let newest = inner.tasks.newest(Provider::Replicate, account, FAMILY);
     let window = newest.take_while(|task| after.is_none_or(|after| task.created_ms >= after)).filter(fits);
     let page: Vec<Task> = window.skip(skip).take(PAGE + 1).cloned().collect();

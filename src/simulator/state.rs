@@ -109,7 +109,7 @@ impl Sim {
         let mut inner = self.lock();
         let Inner { tasks, ledger, .. } = &mut *inner;
         let id = tasks.by_external(provider, account, external)?.clone();
-        let seq = tasks.by_id(provider, &id)?.seq;
+        let seq = tasks.by_id(provider, &id).filter(|task| !task.hidden(clock::now_ms()))?.seq;
         if let Some(entry) = ledger.entry(seq) {
             entry.finds += 1;
         }

@@ -103,6 +103,11 @@ impl Task {
         self.faults.resign > 0 && signed <= self.faults.resign
     }
 
+    /// Tells whether lists and look-ups do not show it yet.
+    pub(super) fn hidden(&self, now: u64) -> bool {
+        self.faults.hide.is_some_and(|span| now < self.created_ms.saturating_add(span))
+    }
+
     /// Progress from 0 to 1.
     pub(super) fn progress(&self, now: u64) -> f64 {
         let whole = self.ended_ms.saturating_sub(self.created_ms).max(1);

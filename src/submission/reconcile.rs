@@ -49,13 +49,16 @@ pub struct Agenda {
 }
 
 impl Agenda {
-    /// Whether it is due; if so, plans the lookup after this one.
-    pub fn due(&mut self, id: AttemptId, pace: Pace, now: Timestamp) -> bool {
+    /// Whether it is due; if so, plans the lookup after this one, no later than the next of the `marks`: instants at which an answer
+    /// means more than before.
+    pub fn due(&mut self, id: AttemptId, pace: Pace, marks: &[Timestamp], now: Timestamp) -> bool {
         let (at, gap) = *self.next.entry(id).or_insert((now.plus(pace.delay), pace.gap));
         if now < at {
             return false;
         }
-        self.next.insert(id, (now.plus(gap), (gap * 2).min(pace.longest)));
+        let mark = marks.iter().copied().filter(|mark| *mark > now).min();
+        let next = now.plus(gap);
+        self.next.insert(id, (mark.map_or(next, |mark| mark.min(next)), (gap * 2).min(pace.longest)));
         true
     }
 

@@ -11,7 +11,7 @@ use std::{
 use actix::{Actor, AsyncContext, Context, WrapFuture};
 
 use crate::{
-    domain::{attempt::AttemptState, id::AttemptId, record::Attempt, time::Timestamp},
+    domain::{attempt::AttemptState, id::AttemptId, record::Attempt, time::Timestamp, unconfirmed::OnUnconfirmed},
     flights::Flights,
     observe::ChildContext,
     store::StoreError,
@@ -19,6 +19,7 @@ use crate::{
         flight::Submission,
         late,
         lookup::{self, learn},
+        operators,
         reconcile::{Agenda, Pace},
     },
 };
@@ -71,6 +72,7 @@ impl Actor for Reconciler {
             child: self.child.clone(),
             agenda: Mutex::default(),
             watched: Mutex::default(),
+            decided: Mutex::default(),
             seen: Mutex::default(),
         };
         ctx.spawn(rounds.run().into_actor(self));
@@ -86,6 +88,8 @@ struct Rounds {
     agenda: Mutex<Agenda>,
     /// Of ended ones.
     watched: Mutex<Agenda>,
+    /// Of attempts about which an operator decided.
+    decided: Mutex<Agenda>,
     seen: Mutex<Seen>,
 }
 
@@ -117,7 +121,8 @@ impl Rounds {
             }
             sweep_at = self.submission.clock.now().plus(SWEEP);
             if now >= watch_at {
-                watch_at = self.submission.clock.now().plus(WATCH);
+                let pace = Duration::from_millis(self.submission.config.dispatch.watch_every_ms);
+                watch_at = self.submission.clock.now().plus(pace.clamp(SWEEP, WATCH));
             }
         }
     }
@@ -131,6 +136,7 @@ impl Rounds {
                 learn(&self.submission, &attempt, lookup::orphaned()).await?;
             }
         }
+        self.decisions().await?;
         for id in woken {
             self.news(id).await?;
         }
@@ -147,12 +153,30 @@ impl Rounds {
         self.agenda().keep(|id| ids.contains(&id));
         let (pace, now) = (Pace::searching(&self.submission.config.dispatch), self.submission.clock.now());
         for attempt in open {
-            if self.agenda().due(attempt.id, pace, now) {
+            let provider = self.submission.registry.provider(&attempt.provider).map(|known| &**known);
+            let rules = lookup::rules(&self.submission, provider);
+            let marks = [rules.believable(&attempt), rules.give_up_at(&attempt, OnUnconfirmed::Fail)];
+            if self.agenda().due(attempt.id, pace, &marks, now) {
                 let _ = self.lookups.start(
                     attempt.id,
                     &self.child.sockets,
                     lookup::look_up(self.submission.clone(), attempt.clone()),
                 );
+            }
+        }
+        Ok(())
+    }
+
+    /// What operators decided goes first: they look at the answer. Of several decisions about one attempt the oldest is carried out first.
+    async fn decisions(&self) -> Result<(), StoreError> {
+        let open = self.submission.store.decisions().open(PAGE).await?;
+        let ids: HashSet<_> = open.iter().map(|row| row.what.attempt).collect();
+        self.decided().keep(|id| ids.contains(&id));
+        let (pace, now) = (Pace::searching(&self.submission.config.dispatch), self.submission.clock.now());
+        for row in open {
+            let attempt = row.what.attempt;
+            if self.decided().due(attempt, pace, &[], now) {
+                let _ = self.lookups.start(attempt, &self.child.sockets, operators::carry_out(self.submission.clone(), row));
             }
         }
         Ok(())
@@ -184,7 +208,7 @@ impl Rounds {
         let mut all = self.ended(since).await?;
         let ids: HashSet<_> = all.iter().map(|attempt| attempt.id).collect();
         self.watched().keep(|id| ids.contains(&id));
-        all.retain(|attempt| self.watched().due(attempt.id, Pace::watching(config, spread(attempt.id)), now));
+        all.retain(|attempt| self.watched().due(attempt.id, Pace::watching(config, spread(attempt.id)), &[], now));
         all.extend(self.submission.reads.given_up_with_evidence(PAGE).await?);
         all.into_iter().for_each(|attempt| self.look(attempt));
         self.evidence().await
@@ -252,6 +276,10 @@ impl Rounds {
 
     fn watched(&self) -> MutexGuard<'_, Agenda> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn decided(&self) -> MutexGuard<'_, Agenda> {
+        self.decided.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {

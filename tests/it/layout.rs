@@ -28,7 +28,20 @@ const AROUND: &[(&str, &[&str])] = &[
     ("client", &[]),
     // Commands are thin. Short admin commands work beside a running server: they open the store without an app, and make keys
     // by intake's own rules; `simulate` and `openapi` need no app either.
-    ("cli", &["client", "app", "experiments", "simulator", "store", "intake::keys", "providers::catalogue", "http::openapi"]),
+    (
+        "cli",
+        &[
+            "client",
+            "app",
+            "experiments",
+            "simulator",
+            "store",
+            "intake::keys",
+            "intake::unconfirmed",
+            "providers::catalogue",
+            "http::openapi",
+        ],
+    ),
     // A test double that shared types with the adapters would share their mistakes.
     ("simulator", &[]),
     ("app", &["*"]),

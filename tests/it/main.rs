@@ -20,3 +20,4 @@ mod states;
 mod storage;
 mod store;
 mod transfer;
+mod unconfirmed;

@@ -17,22 +17,22 @@ use longtake::{
 use serde_json::{Value, json};
 
 /// Bounds every wait: far beyond what a slow machine needs.
-const BOUND: Duration = Duration::from_secs(60);
+pub const BOUND: Duration = Duration::from_secs(60);
 
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(20);
+pub const LOOK: Duration = Duration::from_millis(20);
 
-struct Bed {
-    folder: tempfile::TempDir,
-    environment: Vec<(&'static str, String)>,
-    simulator: RunningSimulator,
-    http: reqwest::Client,
-    key: String,
+pub struct Bed {
+    pub folder: tempfile::TempDir,
+    pub environment: Vec<(&'static str, String)>,
+    pub simulator: RunningSimulator,
+    pub http: reqwest::Client,
+    pub key: String,
 }
 
-struct Server {
-    child: Child,
-    url: String,
+pub struct Server {
+    pub child: Child,
+    pub url: String,
 }
 
 impl Drop for Server {
@@ -73,12 +73,12 @@ fn configuration(simulator: &str) -> String {
 }
 
 impl Bed {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::with(Vec::new())
     }
 
     /// A bed whose processes run with these variables.
-    fn with(environment: Vec<(&'static str, String)>) -> Self {
+    pub fn with(environment: Vec<(&'static str, String)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let simulated = SimulatorConfig { image_ms: 200, video_ms: 400, ..SimulatorConfig::default() };
         let simulator = Simulator::start(simulated).unwrap();
@@ -89,7 +89,7 @@ impl Bed {
         bed
     }
 
-    fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_longtake"));
         command.current_dir(&self.folder).env("LONGTAKE__DATA_DIR", self.folder.path().join("data"));
         command.env_remove("LONGTAKE_CONFIG").envs(self.environment.iter().cloned());
@@ -102,7 +102,7 @@ impl Bed {
         serde_json::from_slice(&made.stdout).unwrap()
     }
 
-    fn serve(&self) -> Server {
+    pub fn serve(&self) -> Server {
         let mut child =
             self.command().arg("serve").env("NO_COLOR", "1").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -119,7 +119,7 @@ impl Bed {
         Server { child, url }
     }
 
-    async fn submit(&self, server: &Server, body: Value) -> String {
+    pub async fn submit(&self, server: &Server, body: Value) -> String {
         let url = format!("{}/api/external/generation", server.url);
         let reply = self.http.post(url).bearer_auth(&self.key).json(&body).send().await.unwrap();
         let (status, answer) = (reply.status(), reply.json::<Value>().await.unwrap());
@@ -127,12 +127,12 @@ impl Bed {
         answer["id"].as_str().unwrap().to_owned()
     }
 
-    async fn show(&self, server: &Server, id: &str) -> Value {
+    pub async fn show(&self, server: &Server, id: &str) -> Value {
         let url = format!("{}/api/external/generation/{id}", server.url);
         self.http.get(url).bearer_auth(&self.key).send().await.unwrap().json().await.unwrap()
     }
 
-    async fn wait(&self, server: &Server, id: &str, what: &str, done: impl Fn(&Value) -> bool) -> Value {
+    pub async fn wait(&self, server: &Server, id: &str, what: &str, done: impl Fn(&Value) -> bool) -> Value {
         let start = Instant::now();
         loop {
             let shown = self.show(server, id).await;
@@ -144,12 +144,12 @@ impl Bed {
         }
     }
 
-    async fn ended(&self, server: &Server, id: &str) -> Value {
+    pub async fn ended(&self, server: &Server, id: &str) -> Value {
         let terminal = |shown: &Value| matches!(shown["status"].as_str(), Some("SUCCESS" | "FAILED" | "CANCELLED"));
         self.wait(server, id, "ended", terminal).await
     }
 
-    async fn ledger(&self) -> Vec<Value> {
+    pub async fn ledger(&self) -> Vec<Value> {
         let url = format!("{}/ledger?outputs=0", self.simulator.url);
         let ledger: Value = self.http.get(url).send().await.unwrap().json().await.unwrap();
         ledger["entries"].as_array().unwrap().clone()
@@ -334,8 +334,11 @@ async fn without_upload_the_providers_own_url_is_handed_out_with_its_expiry() {
 
 #[actix_web::test]
 async fn an_overdue_generation_says_so_and_ends_only_after_its_late_window() {
-    let bed =
-        Bed::with(vec![("LONGTAKE__POLLING__MAX_IMAGE_S", "1".to_owned()), ("LONGTAKE__POLLING__LATE_IMAGE_S", "2".to_owned())]);
+    let bed = Bed::with(vec![
+        ("LONGTAKE__POLLING__MAX_IMAGE_S", "1".to_owned()),
+        ("LONGTAKE__POLLING__LATE_IMAGE_S", "2".to_owned()),
+        ("LONGTAKE__POLLING__OVERDUE_MS", "100".to_owned()),
+    ]);
     let server = bed.serve();
     let late = bed.submit(&server, json!({ "modelIdentifier": "flux-2-pro", "prompt": "late [[sim slow=1800]]" })).await;
     let never = bed.submit(&server, json!({ "modelIdentifier": "flux-2-pro", "prompt": "never [[sim slow=600000]]" })).await;

@@ -12,6 +12,7 @@ mod lists;
 mod memory;
 mod spool;
 mod transitions;
+mod unconfirmed;
 mod waiting;
 mod wire;
 

@@ -98,12 +98,13 @@ impl Reads {
         self.attempts(behind(query, None), limit).await
     }
 
-    /// Attempts that are unconfirmed, or were given up as such, newest first; `before` is the last one of the page before.
+    /// Attempts that are unconfirmed, or were given up as such and not declared lost, newest first; `before` is the last one of the page before.
     ///
     /// # Errors
     /// As every read.
     pub async fn unconfirmed(&self, before: Option<AttemptId>, limit: u64) -> Result<Vec<Attempt>, StoreError> {
         let mut query = once_unconfirmed(&[AttemptState::Unconfirmed, AttemptState::Ended(Outcome::GivenUp)])
+            .filter(attempts::Column::LostAt.is_null())
             .order_by_desc(attempts::Column::Id);
         if let Some(before) = before {
             query = query.filter(attempts::Column::Id.lt(before.0));

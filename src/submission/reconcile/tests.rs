@@ -59,10 +59,13 @@ fn handle(id: &str) -> Handle {
 fn lookups_come_at_once_and_then_ever_more_rarely() {
     let (mut agenda, id) = (Agenda::default(), AttemptId::fresh());
     let pace = Pace { delay: Duration::ZERO, gap: Duration::from_secs(2), longest: LONGEST_GAP };
-    let asked: Vec<i64> = (0..130).filter(|second| agenda.due(id, pace, Timestamp(second * 1_000))).collect();
+    let asked: Vec<i64> = (0..130).filter(|second| agenda.due(id, pace, &[], Timestamp(second * 1_000))).collect();
     assert_eq!(asked, [0, 2, 6, 14, 30, 60, 90, 120]);
     agenda.pull(id, pace, Timestamp(130_000));
-    assert!(agenda.due(id, pace, Timestamp(130_000)), "something new is known");
+    assert!(agenda.due(id, pace, &[], Timestamp(130_000)), "something new is known");
+    let marked = [Timestamp(131_000), Timestamp(140_500)];
+    let asked: Vec<i64> = (131..150).filter(|second| agenda.due(id, pace, &marked, Timestamp(second * 1_000))).collect();
+    assert_eq!(asked, [132, 136, 141], "no later than an instant at which an answer means more");
 }
 
 #[test]
@@ -70,7 +73,7 @@ fn what_is_watched_is_asked_steadily_and_not_all_at_once() {
     let config = DispatchConfig::default();
     let (mut agenda, id) = (Agenda::default(), AttemptId::fresh());
     let asked: Vec<i64> =
-        (0..1_000).filter(|second| agenda.due(id, Pace::watching(&config, 0.5), Timestamp(second * 1_000))).collect();
+        (0..1_000).filter(|second| agenda.due(id, Pace::watching(&config, 0.5), &[], Timestamp(second * 1_000))).collect();
     assert_eq!(asked, [150, 450, 750]);
 }
 
