@@ -162,7 +162,7 @@ impl App {
         async move {
             tokio::select! {
                 reason = tree => reason,
-                () = store.lock_lost() => "the database lock is lost: another server may start".to_owned(),
+                () = store.lock_lost() => "the database lock is lost: another server has taken over".to_owned(),
             }
         }
     }

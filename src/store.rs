@@ -78,7 +78,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let (target, config, data_dir) = (Target::of(config, data_dir)?, config.clone(), data_dir.to_owned());
         let opening = async move {
-            let lock = Arc::new(Lock::take(&target).await?);
+            let lock = Arc::new(Lock::take(&target, node).await?);
             connect::migrate(&target).await?;
             let spool = Spool::at(&data_dir, node);
             merge_left(&data_dir, &target, &config).await?;
@@ -99,7 +99,7 @@ impl Store {
         let (target, config) = (Target::of(config, data_dir)?, config.clone());
         let spool = Spool::at(data_dir, NodeId::fresh());
         let opening = async move {
-            match Lock::take(&target).await {
+            match Lock::take(&target, NodeId::fresh()).await {
                 Ok(lock) => {
                     connect::migrate(&target).await?;
                     lock.release().await;
@@ -166,15 +166,15 @@ impl Store {
         self.inner.spool.clone()
     }
 
-    /// Whether this node may still trust what it holds. Always yes: until several nodes share a database, the lock that `open`
-    /// takes excludes every other.
+    /// Whether this node may still trust what it holds: the lock that `open` takes excludes every other. Not while it is to be taken
+    /// again, after its session on PostgreSQL ended.
     #[must_use]
     pub fn trust_window(&self) -> bool {
-        true
+        self.inner.lock.as_ref().is_none_or(|lock| lock.trusted())
     }
 
-    /// Returns once the lock is lost (the session that holds it on PostgreSQL ended): another server may start, so this one
-    /// must end. Never on SQLite, where the lock lives as long as the process. Cancel safe.
+    /// Returns once the lock is lost for good (another server has taken over the database on PostgreSQL): this one must end. Never on
+    /// SQLite, where the lock lives as long as the process. The lock is watched only while somebody waits here. Cancel safe.
     pub async fn lock_lost(&self) {
         match &self.inner.lock {
             Some(lock) => lock.lost().await,

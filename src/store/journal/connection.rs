@@ -6,6 +6,7 @@ use sqlx::{
     postgres::{PgConnection, PgRow},
     sqlite::SqliteRow,
 };
+use uuid::Uuid;
 
 use super::{bundle::Bundle, pipeline::Pipeline};
 
@@ -157,6 +158,14 @@ impl Connection {
             Self::Postgres(bundle) => bundle.into_session().close().await,
         };
     }
+}
+
+/// Whether a node was not declared dead.
+pub async fn is_alive(session: &mut PgConnection, node: Uuid) -> Result<bool, Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM nodes WHERE id = $1 AND dead_at IS NULL)")
+        .bind(node)
+        .fetch_one(session)
+        .await
 }
 
 /// Asks for a session advisory lock; does not wait.

@@ -17,6 +17,11 @@ fn spooled(bed: &Bed) -> Vec<PathBuf> {
     std::fs::read_dir(folder).map(|all| all.map(|one| one.unwrap().path()).collect()).unwrap_or_default()
 }
 
+/// Whether a receipt lies there, and not only its file.
+fn has_receipt(bed: &Bed) -> bool {
+    spooled(bed).iter().any(|file| std::fs::metadata(file).is_ok_and(|data| data.len() > 0))
+}
+
 async fn until(what: &str, done: impl Fn() -> bool) {
     let start = Instant::now();
     while !done() {
@@ -54,7 +59,7 @@ async fn a_kill_with_a_spooled_receipt_is_merged_by_the_next_start() {
     let server = bed.serve();
     let id = submitted(&bed, &server).await;
     let lock = cut_off(&bed).await;
-    until("a spooled receipt", || !spooled(&bed).is_empty()).await;
+    until("a spooled receipt", || has_receipt(&bed)).await;
     server.kill();
     drop(lock);
     let server = bed.serve();
@@ -67,7 +72,7 @@ async fn a_database_that_comes_back_goes_on_from_the_spool_without_a_restart() {
     let server = bed.serve();
     let id = submitted(&bed, &server).await;
     let lock = cut_off(&bed).await;
-    until("a spooled receipt", || !spooled(&bed).is_empty()).await;
+    until("a spooled receipt", || has_receipt(&bed)).await;
     drop(lock);
     delivered_once(&bed, &server, &id).await;
 }
@@ -79,7 +84,7 @@ async fn on_postgresql_a_dead_hosts_spool_is_merged_by_hand() {
     let server = bed.serve();
     let id = submitted(&bed, &server).await;
     let away = database.cut_off().await;
-    until("a spooled receipt", || !spooled(&bed).is_empty()).await;
+    until("a spooled receipt", || has_receipt(&bed)).await;
     server.kill();
     away.end().await;
     let dead = bed.folder.path().join("dead");
@@ -93,5 +98,22 @@ async fn on_postgresql_a_dead_hosts_spool_is_merged_by_hand() {
     let server = bed.serve();
     delivered_once(&bed, &server, &id).await;
     drop(server);
+    database.drop_all().await;
+}
+
+#[actix_web::test]
+async fn on_postgresql_a_server_outlives_a_database_that_goes_away_and_comes_back() {
+    let Some(database) = Database::postgres().await else { return };
+    let bed = Bed::with(vec![("LONGTAKE__STORE__URL", database.config.url.clone())]);
+    let server = bed.serve();
+    let id = submitted(&bed, &server).await;
+    let away = database.cut_off().await;
+    until("a spooled receipt", || has_receipt(&bed)).await;
+    away.end().await;
+    delivered_once(&bed, &server, &id).await;
+    let next = bed.submit(&server, json!({ "modelIdentifier": "flux-2-pro", "prompt": "the next one" })).await;
+    let shown = bed.ended(&server, &next).await;
+    assert_eq!(shown["status"], "SUCCESS", "submits go on once the lock is held again: {shown}");
+    assert_eq!(server.terminate(), Some(0));
     database.drop_all().await;
 }

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU8, Ordering},
 };
 
-use longtake::store::{EvidenceVerdict, Verdict};
+use longtake::store::{EvidenceVerdict, StoreError, Verdict};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -153,14 +153,36 @@ async fn the_journal_and_the_readers_come_back_after_their_sessions_were_ended()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_loss_of_the_lock_is_noticed() {
+async fn a_lost_lock_is_taken_again_unless_another_server_was_faster() {
     let Some(bed) = Bed::postgres().await else { return };
     let store = bed.open().await;
     let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     assert_eq!(bed.number(held).await, 1);
-    end_sessions(&bed, "pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')").await;
-    tokio::time::timeout(std::time::Duration::from_secs(30), store.lock_lost()).await.expect("the loss is noticed");
+    let end_lock = "pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')";
+    let within = std::time::Duration::from_secs(30);
+    let lost = store.lock_lost();
+    tokio::pin!(lost);
+    end_sessions(&bed, end_lock).await;
+    let noticed = async {
+        while store.trust_window() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await
+        }
+    };
+    tokio::select! { () = &mut lost => panic!("nobody has taken over"), done = tokio::time::timeout(within, noticed) => done.unwrap() }
+    let again = async {
+        while !store.trust_window() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await
+        }
+    };
+    tokio::select! { () = &mut lost => panic!("nobody has taken over"), done = tokio::time::timeout(within, again) => done.unwrap() }
+    assert_eq!(bed.number(held).await, 1);
+    assert!(matches!(bed.try_open().await, Err(StoreError::Locked { .. })));
+    end_sessions(&bed, end_lock).await;
+    let other = bed.open_again().await;
+    tokio::time::timeout(within, lost).await.expect("the loss is noticed");
+    assert!(!store.trust_window());
+    other.close().await;
     store.close().await;
     bed.drop_all().await;
 }
