@@ -30,12 +30,12 @@ async fn serve(config: Config, sockets: Arc<Runtime>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let app = App::start(config, sockets, Clock::System).await?;
-    let failed = app.failed();
-    tokio::pin!(failed);
+    // Dropped with this statement: it may be in the middle of asking the session that holds the database lock, which the shutdown
+    // then waits for.
     let reason = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
-        reason = &mut failed => Some(reason),
+        reason = app.failed() => Some(reason),
     };
     tracing::info!(reason = reason.as_deref().unwrap_or("signal"), "draining");
     app.shutdown().await;

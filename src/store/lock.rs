@@ -119,9 +119,14 @@ impl Lock {
         if locked { Ok(Retaken::Held(Box::new(session))) } else { Err(StoreError::Locked { lock: NAME.to_owned() }) }
     }
 
-    /// Gives the lock back.
+    /// Gives the lock back. Somebody who asks [`Lock::lost`] and is not polled any more may keep the session: then it is left to
+    /// the end of the process.
     pub async fn release(&self) {
-        match self.held.lock().await.take() {
+        let Ok(mut held) = tokio::time::timeout(ANSWER_WITHIN, self.held.lock()).await else {
+            tracing::warn!("the session that holds the database's lock is in use; it ends with the process");
+            return;
+        };
+        match held.take() {
             // Closing the file unlocks it.
             Some(Held::File(file)) => drop(file),
             Some(Held::Session(session)) => {

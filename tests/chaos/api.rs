@@ -108,6 +108,16 @@ impl Api {
         self.json(&format!("/api/external/generation/{id}/history")).await
     }
 
+    /// The totals of the spend report.
+    pub async fn spend(&self) -> anyhow::Result<Value> {
+        Ok(self.json("/api/admin/spend").await?["total"].clone())
+    }
+
+    /// The books of one generation.
+    pub async fn books(&self, id: &str) -> anyhow::Result<Value> {
+        Ok(self.json(&format!("/api/admin/generations/{id}/ledger")).await?["total"].clone())
+    }
+
     pub async fn metrics(&self) -> anyhow::Result<String> {
         let reply = self.http.get(format!("{}/api/metrics", self.base)).bearer_auth(&self.key).send().await?;
         Ok(reply.error_for_status()?.text().await?)

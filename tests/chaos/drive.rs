@@ -22,10 +22,10 @@ const LOOK: Duration = Duration::from_millis(150);
 const LOOKED_AT: usize = 12;
 
 /// A client asks again after no clear answer, with a prompt of its own each time.
-const TRIES: u64 = 8;
+const TRIES: u64 = 12;
 
 /// Before it asks again.
-const BREATH: Duration = Duration::from_millis(300);
+const BREATH: Duration = Duration::from_millis(400);
 
 /// What the clients remember.
 #[derive(Debug, Default)]

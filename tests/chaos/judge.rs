@@ -74,6 +74,9 @@ pub struct Facts {
     pub shown: BTreeMap<String, Value>,
     /// Histories by id.
     pub histories: BTreeMap<String, Value>,
+    /// What our own ledger sums up to, by generation, and what the spend report says in all.
+    pub books: BTreeMap<String, Value>,
+    pub report: Value,
     /// The provider's ledger.
     pub ledger: Vec<Value>,
     /// Digests of the bytes that the results' URLs answered.
@@ -115,6 +118,7 @@ pub fn judge(facts: &Facts) -> Vec<Violation> {
     let mut say = |invariant, what: String| found.push(Violation { invariant, what });
     promises(facts, &mut say);
     money::known(facts, &mut say);
+    money::books(facts, &mut say);
     for group in groups::groups(facts) {
         money::paid_once(&group, &mut say);
         money::nothing_dropped(&group, facts, &mut say);

@@ -119,6 +119,7 @@ async fn all(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let root = std::env::temp_dir().join(format!("longtake-chaos-{}", std::process::id()));
+    processes::take_binary(&root)?;
     if let Some(only) = &args.prove {
         let caught = prove::all(&root, only).await?;
         return Ok(if caught { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -145,6 +146,9 @@ async fn all(args: &Args) -> anyhow::Result<ExitCode> {
             break;
         }
     }
+    // With the copy in it gone the folder is empty, unless something is to be looked at.
+    drop(std::fs::remove_file(root.join("longtake")));
+    drop(std::fs::remove_dir(&root));
     println!("\n{}", report::table(&outcomes));
     if broken > 0 {
         println!("{broken} runs did not work and are not in the table.");

@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -14,6 +15,24 @@ use tokio::sync::oneshot;
 
 /// Longest start: a database that recovers, on a machine that is busy.
 const START: Duration = Duration::from_secs(60);
+
+static BINARY: OnceLock<PathBuf> = OnceLock::new();
+
+/// Takes a copy of the built binary into `folder`, which all processes are started from: a build meanwhile must not change them.
+///
+/// # Errors
+/// What the file system says.
+pub fn take_binary(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let copy = folder.join("longtake");
+    std::fs::copy(env!("CARGO_BIN_EXE_longtake"), &copy)?;
+    BINARY.get_or_init(|| copy);
+    Ok(())
+}
+
+fn binary() -> &'static Path {
+    BINARY.get().map_or(Path::new(env!("CARGO_BIN_EXE_longtake")), PathBuf::as_path)
+}
 
 /// What a signal is called by kill(1).
 #[derive(Debug, Clone, Copy)]
@@ -104,7 +123,7 @@ pub struct Service {
 
 impl Service {
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_longtake"));
+        let mut command = Command::new(binary());
         command.current_dir(&self.folder).env("LONGTAKE__DATA_DIR", self.folder.join("data")).env("NO_COLOR", "1");
         command.env_remove("LONGTAKE_CONFIG").envs(self.environment.iter().cloned()).stdin(Stdio::null());
         command
@@ -142,7 +161,7 @@ impl Service {
 
 /// Starts the simulated providers at that address; their ledger lives in the folder and outlives them.
 pub async fn simulator(folder: &Path, bind: SocketAddr) -> anyhow::Result<Process> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_longtake"));
+    let mut command = Command::new(binary());
     command.current_dir(folder).arg("simulate").args(["--bind", &bind.to_string(), "--config", "simulator.toml", "--json"]);
     let errors = File::options().create(true).append(true).open(folder.join("simulate.log"))?;
     let mut child = command.env("NO_COLOR", "1").stdin(Stdio::null()).stderr(errors).stdout(Stdio::piped()).spawn()?;

@@ -31,6 +31,7 @@ const VARIANTS: &[Variant] = &[
         intensity: 3,
         breaks: Invariant::PaidOnce,
     },
+    Variant { word: "evidence-dropped", faults: "submit:cut-after,submit:half", intensity: 4, breaks: Invariant::NothingDropped },
     Variant { word: "early-verdict", faults: "submit:hold", intensity: 8, breaks: Invariant::PaidOnce },
     Variant { word: "answer-before-commit", faults: "node:kill", intensity: 4, breaks: Invariant::PromisesEnd },
 ];

@@ -113,6 +113,7 @@ async fn rest(bed: &Bed, (client, admin): (&Api, &Api), clients: &Clients) -> an
         let id = view["id"].as_str().context("a view without an id")?.to_owned();
         clients.saw(&id, &view);
         facts.histories.insert(id.clone(), client.history(&id).await?);
+        facts.books.insert(id.clone(), admin.books(&id).await?);
         for file in ["results", "lateResults"].iter().flat_map(|list| view[*list].as_array().into_iter().flatten()) {
             let url = file["url"].as_str().unwrap_or_default().to_owned();
             let fetched = client.bytes(&url).await.map(|bytes| digest(&bytes)).map_err(|error| format!("{error:#}"));
@@ -120,6 +121,7 @@ async fn rest(bed: &Bed, (client, admin): (&Api, &Api), clients: &Clients) -> an
         }
         facts.shown.insert(id, view);
     }
+    facts.report = admin.spend().await?;
     for id in clients.promised().iter().filter(|id| !facts.shown.contains_key(*id)) {
         clients.look(client, id).await;
     }

@@ -22,6 +22,14 @@ const PROVIDERS: &[(&str, &str)] = &[
     ("tuzi-kling", "tuzi"),
 ];
 
+/// What signs webhooks: the simulator's own secrets, and one made up for FLUX, which is sent along. Tuzi signs nothing.
+const SECRETS: &[(&str, &str)] = &[
+    ("kling", "whsec_c2FuZGJveC1rbGluZy13ZWJob29rLWtleQ=="),
+    ("pollo", "c2FuZGJveC1wb2xsby13ZWJob29rLWtleQ=="),
+    ("replicate", "whsec_c2FuZGJveC1yZXBsaWNhdGUtd2ViaG9vaw=="),
+    ("flux", "chaos-flux-secret-of-our-own-making"),
+];
+
 /// Prices as the simulator bills them, in dollars a call, so that both sides can be held against each other. FLUX tells its own cost.
 const PRICES: &[(&str, &str)] = &[
     ("kling-2.6", "0.35"),
@@ -55,10 +63,12 @@ pub fn service(addresses: &Addresses) -> String {
     for (name, path) in PROVIDERS {
         // The relay's images answer synchronously, after up to three seconds here.
         let submit_ms = if *name == "tuzi" { 4_000 } else { 1_500 };
+        let secret = SECRETS.iter().find(|(of, _)| of == name);
+        let secret = secret.map_or_else(String::new, |(_, secret)| format!("webhook_secret = \"{secret}\"\n"));
         text.push_str(&format!(
             "[providers.{name}]\nbase_url = \"{providers}/{path}\"\nallow_loopback = true\napi_key = \"chaos-{name}\"\n\
              connect_timeout_ms = 1000\nsubmit_timeout_ms = {submit_ms}\npoll_timeout_ms = 1200\nrequests_per_minute = 0\n\
-             polls_per_minute = 0\nconcurrency = 0\nbreaker_failures = 8\nbreaker_open_ms = 300\n\
+             polls_per_minute = 0\nconcurrency = 0\nbreaker_failures = 8\nbreaker_open_ms = 300\n{secret}\
              [providers.{name}.retry]\nmax_attempts = 5\ninitial_delay_ms = 100\nmax_delay_ms = 500\n"
         ));
     }

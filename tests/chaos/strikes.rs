@@ -15,6 +15,10 @@ use crate::{
 /// Longest orderly end after SIGTERM; the settings drain for three seconds.
 const TERMINATE: Duration = Duration::from_secs(15);
 
+/// A strike at the node that comes later than this by waiting for another gives the node some time first.
+const LATE_MS: u64 = 200;
+const UPRIGHT: Duration = Duration::from_millis(900);
+
 /// Carries out all strikes of the schedule; returns when the last is over.
 pub async fn all(bed: &Arc<Bed>, postgres: Option<Arc<Postgres>>) {
     let strikes: Vec<_> = bed
@@ -77,6 +81,10 @@ fn made(bed: &Bed, strike: Strike) {
 
 async fn node(bed: &Bed, strike: Strike, lasts: Duration) -> anyhow::Result<()> {
     let mut node = bed.node.lock().await;
+    if bed.world.now_ms() > strike.at_ms + LATE_MS {
+        // It had to wait for an earlier one. A service that is struck at once whenever it rises does nothing worth breaking.
+        tokio::time::sleep(UPRIGHT).await;
+    }
     if !bed.world.storm() {
         return Ok(());
     }

@@ -75,7 +75,7 @@ fn delivered(shown: &Value) -> BTreeSet<String> {
 }
 
 /// Decimal text in millionths.
-fn micros(decimal: &str) -> Option<u64> {
+pub fn micros(decimal: &str) -> Option<u64> {
     let (whole, part) = decimal.split_once('.').unwrap_or((decimal, "0"));
     let part: String = part.chars().chain(std::iter::repeat('0')).take(6).collect();
     Some(whole.parse::<u64>().ok()? * 1_000_000 + part.parse::<u64>().ok()?)

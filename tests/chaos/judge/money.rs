@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::judge::{Attempt, Facts, Invariant, groups::Group, text};
+use crate::judge::{
+    Attempt, Facts, Invariant,
+    groups::{Group, micros},
+    text,
+};
 
 type Say<'a> = dyn FnMut(Invariant, String) + 'a;
 
@@ -117,6 +121,30 @@ pub fn spend(group: &Group<'_>, say: &mut Say<'_>) {
     }
     if held > 0 && !group.open && !group.attempts.iter().any(Attempt::under_way) {
         say(Invariant::SpendAgrees, format!("{name}: {held} millionths are held for nothing"));
+    }
+}
+
+/// The rows of our ledger sum up to what each generation says of itself, and the day's sums of the report to all of them.
+pub fn books(facts: &Facts, say: &mut Say<'_>) {
+    let places = ["held", "charged", "atRisk"];
+    let read = |money: &Value| places.map(|place| micros(text(&money[place])).unwrap_or(u64::MAX));
+    let mut sum = [0_u64; 3];
+    for (id, shown) in &facts.shown {
+        let said = read(&shown["cost"]);
+        let booked = facts.books.get(id).map(read).unwrap_or_default();
+        if said != booked {
+            say(
+                Invariant::SpendAgrees,
+                format!("{id} says {said:?} and its ledger {booked:?} (held, charged, at risk, millionths)"),
+            );
+        }
+        for (total, part) in sum.iter_mut().zip(said) {
+            *total = total.saturating_add(part);
+        }
+    }
+    let report = read(&facts.report);
+    if report != sum {
+        say(Invariant::SpendAgrees, format!("the spend report says {report:?}, the generations together {sum:?} (millionths)"));
     }
 }
 

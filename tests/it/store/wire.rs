@@ -20,6 +20,9 @@ const CUT_BEFORE: u8 = 1;
 /// The server commits; its answer is lost.
 const CUT_AFTER: u8 = 2;
 
+/// What comes next from a client, whatever it is, goes nowhere, and neither does anything after it on that connection.
+const SWALLOW: u8 = 3;
+
 /// What the proxy does at the next COMMIT; then it passes again.
 #[derive(Clone, Default)]
 struct Proxy {
@@ -60,6 +63,9 @@ impl Proxy {
             tokio::select! {
                 read = client.read(&mut up) => {
                     let Ok(length @ 1..) = read else { return };
+                    if self.next.compare_exchange(SWALLOW, PASS, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                        std::future::pending::<()>().await;
+                    }
                     let commit = up[..length].windows(7).any(|bytes| bytes == b"COMMIT\0");
                     let what = if commit { self.next.swap(PASS, Ordering::SeqCst) } else { PASS };
                     if what == CUT_BEFORE || server.write_all(&up[..length]).await.is_err() {
@@ -184,6 +190,25 @@ async fn a_lost_lock_is_taken_again_unless_another_server_was_faster() {
     assert!(!store.trust_window());
     other.close().await;
     store.close().await;
+    bed.drop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_closes_although_somebody_stopped_waiting_in_the_middle_of_asking_for_its_lock() {
+    let Some(mut bed) = Bed::postgres().await else { return };
+    let proxy = Proxy::before(&mut bed).await;
+    let store = bed.open().await;
+    // Nothing else speaks to the server now, so the next bytes are the question.
+    proxy.next.store(SWALLOW, Ordering::SeqCst);
+    let lost = store.lock_lost();
+    tokio::pin!(lost);
+    while !proxy.done() {
+        tokio::select! {
+            () = &mut lost => panic!("an answer that is late is no loss yet"),
+            () = tokio::time::sleep(std::time::Duration::from_millis(10)) => {}
+        }
+    }
+    tokio::time::timeout(std::time::Duration::from_secs(30), store.close()).await.expect("it closes, polled or not");
     bed.drop_all().await;
 }
 
