@@ -22,7 +22,7 @@ pub enum StrategyName {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PollingConfig {
-    /// `exponential` (default), `adaptive` or `fixed`.
+    /// `adaptive` (default), `exponential` or `fixed`.
     pub strategy: StrategyName,
     /// Exponential, and adaptive until it knows enough: first gap, milliseconds. Default 5,000.
     pub base_ms: u64,
@@ -54,7 +54,7 @@ pub struct PollingConfig {
 impl Default for PollingConfig {
     fn default() -> Self {
         Self {
-            strategy: StrategyName::Exponential,
+            strategy: StrategyName::Adaptive,
             base_ms: 5_000,
             factor: 1.5,
             cap_ms: 60_000,
