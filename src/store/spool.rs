@@ -122,16 +122,20 @@ impl Spool {
         tokio::task::spawn_blocking(move || inner.append(&receipt)).await.map_err(io::Error::other)?
     }
 
-    /// Writes what waits into the database and removes the files. Nothing to do costs one look at a number. Cancel safe: what was
-    /// not removed is merged again, which changes nothing.
+    /// Writes what waits into the database and removes the files. Nothing to do costs one look at a number. Takes two seconds at most,
+    /// so that no actor hangs in it while the database does; what is done is not done again. Cancel safe.
     ///
     /// # Errors
-    /// The store's, or of the file system; then the files stay.
+    /// The store's, or of the file system; then the files stay. [`StoreError::Timeout`] when something is left to do.
     pub async fn merge(&self, journal: &Journal, reads: &Reads) -> Result<Merged, StoreError> {
-        let mut all = Merged::default();
         if self.waiting() == 0 {
-            return Ok(all);
+            return Ok(Merged::default());
         }
+        tokio::time::timeout(PATIENCE, self.merge_all(journal, reads)).await.unwrap_or(Err(StoreError::Timeout))
+    }
+
+    async fn merge_all(&self, journal: &Journal, reads: &Reads) -> Result<Merged, StoreError> {
+        let mut all = Merged::default();
         let _alone = self.inner.merging.lock().await;
         self.inner.seal();
         while let Some(sealed) = self.inner.oldest() {

@@ -5,9 +5,13 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::format::{Content, content};
+use super::{
+    format::{Content, content},
+    merge::Merged,
+};
 
 /// How files that may be merged end.
 const ENDING: &str = "spool";
@@ -54,7 +58,7 @@ impl Writer {
             let _gone = fs::remove_file(&self.path);
             return None;
         }
-        Some(Sealed { _lock: self.file, path: self.path, receipts: self.receipts, bytes: self.bytes })
+        Some(Sealed::of(self.file, self.path, (self.receipts, self.bytes)))
     }
 
     /// Bytes written.
@@ -70,9 +74,31 @@ pub struct Sealed {
     path: PathBuf,
     receipts: u64,
     bytes: u64,
+    /// How many are done with, and what came of them: a merge that was broken off goes on behind them.
+    done: Mutex<(usize, Merged)>,
 }
 
 impl Sealed {
+    fn of(lock: File, path: PathBuf, (receipts, bytes): (u64, u64)) -> Self {
+        Self { _lock: lock, path, receipts, bytes, done: Mutex::default() }
+    }
+
+    /// How many receipts are done with, and what came of them.
+    pub fn done(&self) -> (usize, Merged) {
+        self.progress().clone()
+    }
+
+    /// So many more are done with.
+    pub fn went_on(&self, receipts: usize, merged: Merged) {
+        let mut done = self.progress();
+        done.0 = done.0.saturating_add(receipts);
+        done.1.add(merged);
+    }
+
+    fn progress(&self) -> MutexGuard<'_, (usize, Merged)> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Receipts that were written to it by this process.
     pub const fn receipts(&self) -> u64 {
         self.receipts
@@ -139,7 +165,7 @@ pub fn find(folder: &Path) -> io::Result<Found> {
         match file.try_lock() {
             Ok(()) => {
                 let bytes = file.metadata()?.len();
-                found.left.push(Sealed { _lock: file, path, receipts: 0, bytes });
+                found.left.push(Sealed::of(file, path, (0, bytes)));
             }
             Err(TryLockError::WouldBlock) => found.in_use = found.in_use.saturating_add(1),
             Err(TryLockError::Error(error)) => return Err(error),

@@ -79,12 +79,14 @@ pub async fn merge_folder(data_dir: &Path, to: (&Journal, &Reads)) -> Result<Mer
 pub(super) async fn file(sealed: &Arc<Sealed>, to: (&Journal, &Reads)) -> Result<Merged, StoreError> {
     let reading = Arc::clone(sealed);
     let Content { receipts, damaged, torn } = blocking(move || reading.read()).await?;
-    let mut merged = Merged { files: 1, damaged: damaged.len(), torn: usize::from(torn), ..Merged::default() };
-    for some in receipts.chunks(AT_A_TIME) {
+    for some in receipts.get(sealed.done().0..).unwrap_or_default().chunks(AT_A_TIME) {
+        let mut part = Merged::default();
         for (receipt, result) in some.iter().zip(join_all(some.iter().map(|receipt| write(receipt, to))).await) {
-            merged.count(receipt, result?);
+            part.count(receipt, result?);
         }
+        sealed.went_on(some.len(), part);
     }
+    let merged = Merged { files: 1, damaged: damaged.len(), torn: usize::from(torn), ..sealed.done().1 };
     let path = sealed.path().display().to_string();
     if torn {
         tracing::warn!(path, "the last line of a spool was not finished; it was never acknowledged");

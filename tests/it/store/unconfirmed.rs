@@ -111,7 +111,7 @@ async fn a_decision_is_open_until_it_came_to_something_and_works_beside_a_server
     let refused = DecisionOutcome::Refused("it does not know it".to_owned());
     decisions.settle(first.id, &refused, NOW).await.unwrap();
     decisions.settle(first.id, &DecisionOutcome::Done("too late".to_owned()), NOW).await.unwrap();
-    assert_eq!(decisions.open(10).await.unwrap(), [second.clone()]);
+    assert_eq!(decisions.open(10).await.unwrap().as_slice(), std::slice::from_ref(&second));
     assert_eq!(decisions.newest(row.id).await.unwrap(), Some(second.clone()));
     decisions.settle(second.id, &DecisionOutcome::Done("lost".to_owned()), NOW).await.unwrap();
     assert!(decisions.open(10).await.unwrap().is_empty());
