@@ -294,7 +294,7 @@ fn a_second_task_of_one_submit_is_delivered_late_and_evidence_alone_brings_a_giv
         let hasty = |config: &mut Config| {
             config.dispatch.not_after_ms = 1_000;
             config.dispatch.lease_ttl_ms = 100;
-            config.dispatch.reconcile_image_s = 1;
+            config.dispatch.reconcile_video_s = 1;
             config.providers.values_mut().for_each(|provider| provider.submit_timeout_ms = 2_000);
         };
         let bed = Bed::with(&sockets, hasty).await;
@@ -308,7 +308,10 @@ fn a_second_task_of_one_submit_is_delivered_late_and_evidence_alone_brings_a_giv
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             };
-            tokio::time::timeout(BOUND, seen).await.unwrap_or_else(|_| panic!("{id} never was {what}"))
+            match tokio::time::timeout(BOUND, seen).await {
+                Ok(shown) => shown,
+                Err(_) => panic!("{id} never was {what}: {}", bed.show(id).await),
+            }
         };
         let late = |shown: &Value| shown["lateResults"].as_array().is_some_and(|late| !late.is_empty());
         let task = |shown: &Value| shown["attempts"][0]["providerTaskId"].as_str().map(str::to_owned);
@@ -325,7 +328,7 @@ fn a_second_task_of_one_submit_is_delivered_late_and_evidence_alone_brings_a_giv
         assert_eq!(shown["attempts"][1]["providerTaskId"], made.as_str());
         until(&second, "ended", &|shown| shown["status"] == "SUCCESS").await;
 
-        let lost = bed.submit("flux-2-pro", "lost [[sim drop=after]]").await;
+        let lost = bed.submit("pollo-2.5", "lost [[sim drop=after]]").await;
         let shown = until(&lost, "given up", &|shown| shown["status"] == "FAILED").await;
         assert_eq!(shown["error"]["code"], "SUBMISSION_UNCONFIRMED");
         let entries = bed.entries().await;

@@ -224,7 +224,8 @@ async fn meddle(app: &TestApp, sql: &'static str) {
 
 #[actix_web::test]
 async fn without_a_database_it_is_spooled_answered_and_merged_later() {
-    let app = TestApp::start().await;
+    // Nothing is answered from memory.
+    let app = TestApp::with(|config| config.store.recent = 0).await;
     let open = attempt(&app, AttemptState::Unconfirmed, None).await;
     meddle(&app, "ALTER TABLE attempts RENAME TO hidden").await;
     for _ in 0..2 {
