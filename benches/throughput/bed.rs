@@ -183,8 +183,8 @@ async fn serve(folder: &Path) -> Outcome<(Running, String)> {
         if child.0.try_wait()?.is_some() {
             return Err(format!("the service ended before it was ready:\n{said}").into());
         }
-        let ready = said.lines().find(|line| line.contains("ready"));
-        Ok(ready.and_then(|line| line.split(" url=").nth(1)).and_then(|rest| rest.split_whitespace().next()).map(str::to_owned))
+        let ready = said.lines().filter(|line| line.contains("ready")).find_map(|line| line.split(" url=").nth(1));
+        Ok(ready.and_then(|rest| rest.split_whitespace().next()).map(str::to_owned))
     });
     let url = url.await?;
     Ok((child, authority(url.trim_matches('"'))))
