@@ -116,6 +116,7 @@ impl Clients {
                     if let Some((fault, _)) = &ask.directive {
                         world.made(Link::Provider, *fault, &prompt);
                     }
+                    world.promised();
                     self.memory(|memory| memory.promised.push(id.clone()));
                     if let Some(after) = ask.cancel_after_ms {
                         tokio::time::sleep(Duration::from_millis(after)).await;

@@ -126,13 +126,17 @@ async fn all(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let postgres = if databases.contains(&Database::Postgres) { Some(Arc::new(Postgres::start()?)) } else { None };
     let (started, limit) = (Instant::now(), Duration::from_secs_f64(args.minutes * 60.0));
-    let (mut outcomes, mut broken) = (Vec::new(), 0_u32);
+    let (mut outcomes, mut broken, mut hollow) = (Vec::new(), 0_u32, 0_u32);
     let mut seed = args.seed.unwrap_or(args.first);
     loop {
         // Side by side: a run waits more than it works.
         let runs = databases.iter().map(|database| one(args, (seed, *database), postgres.clone(), &root));
         for (database, outcome) in databases.iter().zip(futures_util::future::join_all(runs).await) {
             match outcome {
+                Ok(outcome) if outcome.hollow() && outcome.violations.is_empty() => {
+                    println!("    too few generations were taken for it to mean much; it is not in the table");
+                    hollow += 1;
+                }
                 Ok(outcome) => outcomes.push(outcome),
                 Err(error) => {
                     // It says nothing about the invariants, and must not hide what the other seeds say.
@@ -153,7 +157,10 @@ async fn all(args: &Args) -> anyhow::Result<ExitCode> {
     if broken > 0 {
         println!("{broken} runs did not work and are not in the table.");
     }
-    let failed = broken > 0 || outcomes.iter().any(|outcome| !outcome.violations.is_empty());
+    if hollow > 0 {
+        println!("{hollow} runs took too few generations and are not in the table.");
+    }
+    let failed = outcomes.is_empty() || broken > 0 || outcomes.iter().any(|outcome| !outcome.violations.is_empty());
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

@@ -31,6 +31,9 @@ const QUIET: Duration = Duration::from_millis(1_500);
 /// Between two looks whether it has.
 const LOOK: Duration = Duration::from_millis(300);
 
+/// Fewest acknowledged generations of a run that counts.
+const LEAST: usize = 20;
+
 /// What came of a run.
 pub struct Outcome {
     pub seed: u64,
@@ -49,6 +52,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Too little was accepted for the faults to mean much: a machine too slow, or a service that was hardly up. It proves nothing, and
+    /// is not counted.
+    pub fn hollow(&self) -> bool {
+        self.promised < LEAST
+    }
+
     pub fn faults(&self) -> u64 {
         self.counts.values().sum()
     }

@@ -1,6 +1,9 @@
 //! Blows at processes, servers and whole links, each at its time.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::runtime::Handle;
 
@@ -15,9 +18,11 @@ use crate::{
 /// Longest orderly end after SIGTERM; the settings drain for three seconds.
 const TERMINATE: Duration = Duration::from_secs(15);
 
-/// A strike at the node that comes later than this by waiting for another gives the node some time first.
+/// A strike at the node that comes later than this by waiting for another gives the node time to take so many generations first, or
+/// this long: a machine may be slow.
 const LATE_MS: u64 = 200;
-const UPRIGHT: Duration = Duration::from_millis(900);
+const BUSY: u64 = 4;
+const UPRIGHT: Duration = Duration::from_secs(3);
 
 /// Carries out all strikes of the schedule; returns when the last is over.
 pub async fn all(bed: &Arc<Bed>, postgres: Option<Arc<Postgres>>) {
@@ -83,7 +88,11 @@ async fn node(bed: &Bed, strike: Strike, lasts: Duration) -> anyhow::Result<()> 
     let mut node = bed.node.lock().await;
     if bed.world.now_ms() > strike.at_ms + LATE_MS {
         // It had to wait for an earlier one. A service that is struck at once whenever it rises does nothing worth breaking.
-        tokio::time::sleep(UPRIGHT).await;
+        let wanted = bed.world.acknowledged_so_far() + BUSY;
+        let until = Instant::now() + UPRIGHT;
+        while bed.world.acknowledged_so_far() < wanted && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
     if !bed.world.storm() {
         return Ok(());

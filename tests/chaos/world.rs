@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -62,6 +62,7 @@ pub struct World {
     pub folder: PathBuf,
     started: Instant,
     storm: AtomicBool,
+    promises: AtomicU64,
     log: Mutex<std::fs::File>,
     counts: Mutex<Counts>,
     numbers: Mutex<BTreeMap<Link, u64>>,
@@ -80,6 +81,7 @@ impl World {
             folder: folder.to_owned(),
             started: Instant::now(),
             storm: AtomicBool::new(true),
+            promises: AtomicU64::new(0),
             log: Mutex::new(log),
             counts: Mutex::default(),
             numbers: Mutex::default(),
@@ -123,6 +125,15 @@ impl World {
             *number - 1
         };
         self.schedule.blow(link, number)
+    }
+
+    /// A client got a 202.
+    pub fn promised(&self) {
+        self.promises.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub fn acknowledged_so_far(&self) -> u64 {
+        self.promises.load(Ordering::SeqCst)
     }
 
     /// A fault was made.
