@@ -264,7 +264,7 @@ pub enum UnconfirmedCommand {
     Adopt {
         /// The generation's id (`gen_…`), or the attempt's (`att_…`) where several are in doubt.
         id: String,
-        /// The provider's id of the task, as its console shows it.
+        /// The provider's id of the task, as its console shows it; for BFL the polling URL with it.
         #[arg(long, value_name = "ID")]
         provider_task: String,
         /// The file.

@@ -35,7 +35,7 @@ const PAGE: u64 = 20;
 /// A page at most: each row is read with its generation, evidence and decision.
 const LARGEST_PAGE: u64 = 100;
 /// Longest id of a provider's task that is taken.
-const LONGEST_TASK: usize = 512;
+const LONGEST_TASK: usize = 1_024;
 
 /// A submit whose outcome is or stayed unknown.
 #[derive(Debug, Serialize, ToSchema)]
@@ -154,8 +154,8 @@ pub struct Parameters {
 pub struct ResolutionBody {
     /// `adopt`: the provider has it under `providerTask`; `lost`: it never had it.
     decision: DecisionWord,
-    /// The provider's id of the task; with `adopt` only.
-    #[schema(required = false, max_length = 512)]
+    /// The provider's id of the task, or the URL at which it is polled where the id alone is not known (BFL); with `adopt` only.
+    #[schema(required = false, max_length = 1024)]
     provider_task: String,
     /// The attempt's number, where several are in doubt.
     #[schema(required = false, minimum = 1)]

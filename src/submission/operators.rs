@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use url::Url;
+
 use crate::{
     domain::{
         attempt::{AttemptState, Outcome as Ended},
@@ -46,13 +48,20 @@ async fn judged(submission: &Submission, row: &DecisionRow) -> Result<Option<Out
     };
     let outcome = match &row.what.decision {
         Decision::Lost => lost(submission, &attempt).await?,
-        Decision::Adopt { provider_task } => {
-            let handle = Handle { task_id: provider_task.clone(), poll_url: None };
-            adopted(submission, &attempt, handle).await?
-        }
+        Decision::Adopt { provider_task } => adopted(submission, &attempt, named(provider_task)).await?,
     };
     let late = submission.clock.now() >= row.what.at.plus(PATIENCE);
     Ok(outcome.or_else(|| late.then(|| Outcome::Refused("the provider could not be asked for an hour".to_owned()))))
+}
+
+/// The task that an operator named by its id, or by the URL at which it is polled: some providers know a task at that alone.
+fn named(provider_task: &str) -> Handle {
+    let url = Url::parse(provider_task).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let id = url.as_ref().and_then(|url| url.query_pairs().find(|(name, _)| name == "id").map(|(_, id)| id.into_owned()));
+    match id {
+        Some(task_id) => Handle { task_id, poll_url: Some(provider_task.to_owned()) },
+        None => Handle { task_id: provider_task.to_owned(), poll_url: None },
+    }
 }
 
 async fn lost(submission: &Submission, attempt: &Attempt) -> Result<Option<Outcome>, StoreError> {
@@ -123,5 +132,19 @@ async fn exists(submission: &Submission, attempt: &Attempt, handle: &Handle) -> 
         Polled::Pending { .. } | Polled::Done { .. } | Polled::Failed(_) => Exists::Yes,
         Polled::Missing(_) => Exists::No(format!("{} does not know this task", attempt.provider)),
         Polled::Unclear(_) | Polled::Next(_) => Exists::Unclear,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_is_named_by_its_id_or_by_where_it_is_polled() {
+        let by = |text: &str| (named(text).task_id, named(text).poll_url);
+        assert_eq!(by("8668-a"), ("8668-a".to_owned(), None));
+        let url = "https://api.us1.bfl.ai/v1/get_result?id=t-1";
+        assert_eq!(by(url), ("t-1".to_owned(), Some(url.to_owned())));
+        assert_eq!(by("https://x.test/no-id").1, None);
     }
 }
