@@ -3,7 +3,10 @@
 use std::{
     net::SocketAddr,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -42,6 +45,7 @@ pub struct Bed {
     pub sandbox_address: SocketAddr,
     pub client_key: String,
     pub admin_key: String,
+    over: AtomicBool,
 }
 
 /// The service's process; none between an end and the next start.
@@ -108,6 +112,7 @@ impl Bed {
             sandbox_address,
             client_key,
             admin_key,
+            over: AtomicBool::new(false),
         });
         bed.rise(&mut *bed.node.lock().await).await?;
         let watched = Arc::clone(&bed);
@@ -141,7 +146,7 @@ impl Bed {
 
     /// Starts the service again whenever it ended by itself, as an init system would.
     async fn keep_up(self: Arc<Self>) {
-        loop {
+        while !self.over.load(Ordering::SeqCst) {
             tokio::time::sleep(LOOK).await;
             let mut node = self.node.lock().await;
             let Some(process) = &mut node.process else { continue };
@@ -155,6 +160,16 @@ impl Bed {
                 self.world.log(format_args!("{error:#}"));
                 return;
             }
+        }
+    }
+
+    /// Ends both processes, for good.
+    pub async fn end(&self) {
+        self.over.store(true, Ordering::SeqCst);
+        // Dropping a process kills it.
+        self.node.lock().await.process = None;
+        if let Err(error) = self.sandbox.lock().await.kill() {
+            self.world.log(format_args!("the simulator was not ended: {error:#}"));
         }
     }
 

@@ -79,17 +79,10 @@ pub async fn run(
     std::fs::write(folder.join("schedule.txt"), schedule.to_string())?;
     let world = World::new(schedule, folder)?;
     let bed = Bed::start(&world, postgres.as_deref(), sabotage).await?;
-    let client = Api::new(bed.inbound.url(), bed.client_key.clone())?;
-    let admin = Api::new(bed.inbound.url(), bed.admin_key.clone())?;
-    let clients = Clients::default();
-    let storm = async {
-        tokio::join!(clients.ask_all(&bed, &client), strikes::all(&bed, postgres.clone()));
-        bed.calm().await
-    };
-    let (calmed, ()) = tokio::join!(storm, clients.watch(&bed, &client));
-    calmed?;
-    world.log("calm");
-    let facts = rest(&bed, (&client, &admin), &clients).await?;
+    let facts = storm_and_rest(&bed, postgres).await;
+    // Whatever came of it, nothing of it may run beside the next.
+    bed.end().await;
+    let facts = facts?;
     let violations = judge(&facts);
     for violation in &violations {
         world.log(format_args!("VIOLATION {violation}"));
@@ -110,6 +103,20 @@ pub async fn run(
         took: started.elapsed(),
         folder: folder.to_owned(),
     })
+}
+
+async fn storm_and_rest(bed: &Arc<Bed>, postgres: Option<Arc<Postgres>>) -> anyhow::Result<Facts> {
+    let client = Api::new(bed.inbound.url(), bed.client_key.clone())?;
+    let admin = Api::new(bed.inbound.url(), bed.admin_key.clone())?;
+    let clients = Clients::default();
+    let storm = async {
+        tokio::join!(clients.ask_all(bed, &client), strikes::all(bed, postgres));
+        bed.calm().await
+    };
+    let (calmed, ()) = tokio::join!(storm, clients.watch(bed, &client));
+    calmed?;
+    bed.world.log("calm");
+    rest(bed, (&client, &admin), &clients).await
 }
 
 /// Waits until every generation has ended and no attempt is under way, watches a quiet wait, then collects everything.
