@@ -35,11 +35,19 @@ pub async fn ask(polling: Polling, attempt: Attempt, shared: Arc<Shared>) {
         Ok(reply) => match provider.adapter.read_cancel(&context, &reply) {
             Cancelled::Yes | Cancelled::No => shared.plan().pull(attempt.id, polling.clock.now()),
             Cancelled::Unclear(fault) => {
-                tracing::warn!(attempt.id = %attempt.id, code = fault.code.as_str(), "cancelling is not clear; it is asked again");
+                let request = polling.request_id(attempt.generation).await;
+                tracing::warn!(
+                    attempt.id = %attempt.id, request.id = %request, code = fault.code.as_str(),
+                    "cancelling is not clear; it is asked again"
+                );
             }
         },
         Err(fault) => {
-            tracing::warn!(attempt.id = %attempt.id, code = fault.code.as_str(), "cancelling failed; it is asked again");
+            let request = polling.request_id(attempt.generation).await;
+            tracing::warn!(
+                attempt.id = %attempt.id, request.id = %request, code = fault.code.as_str(),
+                "cancelling failed; it is asked again"
+            );
         }
     }
     shared.changed.notify_one();

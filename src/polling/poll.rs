@@ -15,7 +15,7 @@ use crate::{
     domain::{
         attempt::AttemptState,
         error::{ErrorCode, Failure},
-        id::AttemptId,
+        id::{AttemptId, GenerationId},
         output::{Output, OutputSource},
         record::{Kind, ProviderName},
         schedule::Strategy,
@@ -172,7 +172,10 @@ impl Polling {
         let next = match self.once(&task, &plan).await {
             Ok(next) => next,
             Err(error) => {
-                tracing::warn!(attempt.id = %task.id, error = %error, "a poll could not be recorded; it is made again");
+                let request = self.request_id(task.generation).await;
+                tracing::warn!(
+                    attempt.id = %task.id, request.id = %request, error = %error, "a poll could not be recorded; it is made again"
+                );
                 Next::Again(Some(Duration::from_secs(1)))
             }
         };
@@ -208,13 +211,19 @@ impl Polling {
                 if let Some(word) = unknown_word
                     && plan.first_heard(&provider.name, &word)
                 {
-                    tracing::warn!(provider = %provider.name, word, "unknown status word; it is taken for pending");
+                    let request = self.request_id(task.generation).await;
+                    tracing::warn!(
+                        provider = %provider.name, request.id = %request, word, "unknown status word; it is taken for pending"
+                    );
                 }
                 self.live.ordinary(task.generation, progress);
                 self.or_time_out(task, None, again_after).await
             }
             Polled::Done { outputs, cost } if outputs.is_empty() => {
-                tracing::error!(attempt.id = %task.id, cost = ?cost, "a paid result is gone at the provider");
+                let request = self.request_id(task.generation).await;
+                tracing::error!(
+                    attempt.id = %task.id, request.id = %request, cost = ?cost, "a paid result is gone at the provider"
+                );
                 self.settle(&provider, task, Finding::Gone(gone())).await
             }
             Polled::Done { outputs, cost } => {
@@ -238,6 +247,12 @@ impl Polling {
             // A further call that leads to yet another one is a loop of the provider's; the next poll begins anew.
             Polled::Next(_) => Ok(Next::Again(None)),
         }
+    }
+
+    /// The request that asked for it; read only where something is told of a poll.
+    pub async fn request_id(&self, generation: GenerationId) -> Arc<str> {
+        let row = self.reads.generation(generation).await;
+        row.ok().flatten().map_or_else(|| Arc::from("unknown"), |generation| generation.request_id)
     }
 
     async fn ask(&self, provider: &Provider, task: &Task) -> Polled {
@@ -286,7 +301,10 @@ impl Polling {
                 Ok(key) => key,
                 Err(error) => {
                     // Not committed: the provider still has it, and the next poll brings the bytes again.
-                    tracing::warn!(attempt.id = %task.id, error = %error, "an inline output could not be staged");
+                    let request = self.request_id(task.generation).await;
+                    tracing::warn!(
+                        attempt.id = %task.id, request.id = %request, error = %error, "an inline output could not be staged"
+                    );
                     return Ok(Next::Again(Some(Duration::from_secs(1))));
                 }
             };
