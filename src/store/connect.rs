@@ -24,6 +24,9 @@ use crate::{
     },
 };
 
+/// How long connections that are being closed are waited for.
+pub const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
 /// Page cache of the SQLite writer, in KiB when negative (sqlite.org/pragma.html#pragma_cache_size): the default of 2 MB reads pages
 /// back in nearly every commit, and a commit walks a larger cache for longer.
 const WRITER_CACHE: &str = "-32768";

@@ -16,7 +16,7 @@ use crate::{
         money::Micros,
         time::Timestamp,
     },
-    store::{StoreError, reads::LONGEST_LIST},
+    store::{StoreError, connect::CLOSE_WITHIN, reads::LONGEST_LIST},
 };
 
 /// The project that always exists.
@@ -102,8 +102,11 @@ impl Keys {
 
     /// Ends the pool.
     pub(super) async fn close(&self) {
-        if let Err(error) = self.database.close_by_ref().await {
-            tracing::warn!(error = %error, "closing the pool for keys failed");
+        // A connection whose answer never comes (a pool asks each one that is handed back) would be waited for without end.
+        match tokio::time::timeout(CLOSE_WITHIN, self.database.close_by_ref()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(error = %error, "closing the pool for keys failed"),
+            Err(_) => tracing::warn!("a connection does not answer; it ends with the process"),
         }
     }
 

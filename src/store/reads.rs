@@ -34,7 +34,9 @@ use crate::{
         time::Timestamp,
     },
     store::{
-        StoreError, map,
+        StoreError,
+        connect::CLOSE_WITHIN,
+        map,
         recent::{Recent, Remembered},
     },
 };
@@ -63,8 +65,11 @@ impl Reads {
 
     /// Ends the pool.
     pub(super) async fn close(&self) {
-        if let Err(error) = self.database.close_by_ref().await {
-            tracing::warn!(error = %error, "closing the readers failed");
+        // A connection whose answer never comes (a pool asks each one that is handed back) would be waited for without end.
+        match tokio::time::timeout(CLOSE_WITHIN, self.database.close_by_ref()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(error = %error, "closing the readers failed"),
+            Err(_) => tracing::warn!("a connection does not answer; it ends with the process"),
         }
     }
 
