@@ -224,7 +224,7 @@ fn compare(times: Times, count: u32) -> Outcome<Option<String>> {
     })?;
     say(&fixed.line(&format!("fixed, every {every:.1} s for equal polls")))?;
     let adaptive = |budget: f64| {
-        let learner = Learner::new(config.growth(), budget);
+        let learner = Learner::new(config.growth(), budget, longtake::observe::times::Times::default());
         run(times, count, strategy(StrategyName::Adaptive), Some(&learner))
     };
     say(&adaptive(config.adaptive_budget)?.line(&format!("adaptive, budget {} as shipped", config.adaptive_budget)))?;

@@ -33,6 +33,10 @@ use tokio::runtime::Runtime;
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
+/// As the binary has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How much is done.
 #[derive(Clone, Copy)]
 struct Size {
@@ -163,7 +167,15 @@ async fn fill(journal: &Journal, count: usize) -> Outcome<Vec<Generation>> {
         let (journal, part) = (journal.clone(), part.to_vec());
         tasks.spawn(async move {
             for generation in part {
-                journal.birth(Birth { generation, request: request(), limits: Limits::default() }).await?;
+                journal
+                    .birth(Birth {
+                        generation,
+                        request: request(),
+                        limits: Limits::default(),
+                        depends_on: Vec::new(),
+                        claim: None,
+                    })
+                    .await?;
             }
             Outcome::Ok(())
         });
@@ -250,7 +262,9 @@ async fn caller(journal: Journal, mut rows: Vec<Generation>, until: Instant) -> 
                 won += 1;
             }
             (Verdict::Lost, true) => {}
-            (Verdict::Won, true) | (Verdict::Lost, false) => return Err(format!("{verdict:?}, stale: {stale}").into()),
+            (Verdict::Won, true) | (Verdict::Lost, false) | (Verdict::Held(_), _) => {
+                return Err(format!("{verdict:?}, stale: {stale}").into());
+            }
         }
     }
     Ok((rows, waits, won))
@@ -276,7 +290,7 @@ fn step(row: &Generation, stale: bool) -> (Transition, Generation) {
         at: now,
     }];
     if rand::random_range(0..4) == 0 {
-        entry.events = vec![Event { generation: row.id, project: row.project, kind: "generation.changed", at: now }];
+        entry.events = vec![Event { generation: row.id, batch: None, project: row.project, kind: "generation.changed", at: now }];
     }
     let mut after = changed.clone();
     after.version += 1;
@@ -313,6 +327,9 @@ fn generation() -> Generation {
         failure: None,
         request_id: Arc::from("0123456789abcdef"),
         on_unconfirmed: OnUnconfirmed::Fail,
+        batch: None,
+        retry_of: None,
+        replaced_by: None,
     }
 }
 
@@ -324,5 +341,6 @@ fn request() -> GenerationRequest {
         parameters: serde_json::Map::new(),
         user_id: None,
         metadata: None,
+        webhook_url: None,
     }
 }

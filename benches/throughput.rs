@@ -19,7 +19,7 @@ mod report;
 
 use std::{error::Error, time::Duration};
 
-use bed::{Bed, Place};
+use bed::Bed;
 use load::Limits;
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -32,7 +32,7 @@ struct Wish {
     limits: Limits,
 }
 
-const FULL: Limits = Limits { warm: Duration::from_secs(3), span: Duration::from_secs(10), in_flight: 512, connections: 64 };
+const FULL: Limits = Limits { warm: Duration::from_secs(3), span: Duration::from_secs(10), in_flight: 3_072, connections: 64 };
 const SMOKE: Limits = Limits { warm: Duration::from_millis(200), span: Duration::from_millis(500), in_flight: 8, connections: 4 };
 
 fn main() -> Outcome<()> {
@@ -50,7 +50,7 @@ fn main() -> Outcome<()> {
         wish.limits.in_flight = count.parse()?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    for place in places(after("--db"))? {
+    for place in bed::places(after("--db"))? {
         let bed = Bed::make(wish, place, &runtime)?;
         let found = runtime.block_on(load::measure(&bed, wish.limits));
         let closed = bed.close(&runtime);
@@ -58,18 +58,4 @@ fn main() -> Outcome<()> {
         closed?;
     }
     report::comparison(wish)
-}
-
-fn places(only: Option<&str>) -> Outcome<Vec<Place>> {
-    let server = std::env::var("LONGTAKE_TEST_POSTGRES").ok();
-    match (only, server) {
-        (Some("sqlite"), _) => Ok(vec![Place::Sqlite]),
-        (Some("postgres"), Some(server)) => Ok(vec![Place::Postgres(server)]),
-        (None, Some(server)) => Ok(vec![Place::Sqlite, Place::Postgres(server)]),
-        (None, None) => {
-            report::say("PostgreSQL: SKIPPED, LONGTAKE_TEST_POSTGRES is not set")?;
-            Ok(vec![Place::Sqlite])
-        }
-        (Some(other), _) => Err(format!("--db {other}: sqlite, or postgres with LONGTAKE_TEST_POSTGRES set").into()),
-    }
 }

@@ -127,7 +127,7 @@ impl Bed {
     fn configure(&self, gap: Duration, budget: u32) -> Outcome<()> {
         let text = format!(
             "data_dir = \"data\"\n[server]\nbind = \"127.0.0.1:0\"\n[polling]\nstrategy = \"fixed\"\nevery_ms = {}\n\
-             max_video_s = 36000\n[providers.kling]\nbase_url = \"http://127.0.0.1:{}\"\nallow_loopback = true\n\
+             max_video_s = 36000\n[spend]\nbalances_s = 0\n[providers.kling]\nbase_url = \"http://127.0.0.1:{}\"\nallow_loopback = true\n\
              api_key = \"test\"\nconcurrency = 0\npolls_per_minute = {budget}\n",
             gap.as_millis(),
             self.port

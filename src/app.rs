@@ -8,29 +8,29 @@ mod tests;
 
 use std::{
     future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use actix_web::web;
 use anyhow::Context as _;
 use tokio::runtime::{Handle, Runtime};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
     config::Config,
-    domain::id::{AssetId, AttemptId},
+    domain::id::{AssetId, AttemptId, DeliveryId},
     flights::Flights,
     http,
     intake::keys,
     lifeline::Lifeline,
-    net::hooks::Hooks,
+    net::{client::Guarded, hooks::Hooks, signing::Signer},
+    notify::courier::Places,
     observe::{
         Live, Pulses,
         balances::{AccountKey, Balances},
+        times::Times,
     },
     providers::{catalogue::Catalogue, executor::Executor, registry::Registry},
     storage::Storage,
@@ -48,7 +48,6 @@ pub struct App {
     tree: Tree,
     server: actix_web::dev::ServerHandle,
     url: String,
-    draining: Arc<AtomicBool>,
     drain: Duration,
     sockets: Handle,
     upkeep: tokio::task::JoinHandle<()>,
@@ -74,8 +73,15 @@ struct Parts {
     lookups: Arc<Flights<AttemptId>>,
     polls: Arc<Flights<AttemptId>>,
     transfers: Arc<Flights<AssetId>>,
+    deliveries: Arc<Flights<DeliveryId>>,
+    places: Places,
+    outward: Guarded,
+    signer: Signer,
     readings: Arc<Flights<AccountKey>>,
     balances: Balances,
+    times: Times,
+    /// Cancelled when nothing new is taken any more.
+    draining: CancellationToken,
 }
 
 impl App {
@@ -90,13 +96,12 @@ impl App {
         let handle = sockets.handle().clone();
         let parts = hop(&handle, boot::parts(config, clock, handle.clone())).await??;
         hop(&handle, boot::occupy(parts.clone())).await??;
-        let draining = Arc::new(AtomicBool::new(false));
         let drain = Duration::from_secs(parts.config.server.drain_s);
         let surroundings =
             Surroundings { clock: parts.clock.clone(), pulses: parts.pulses.clone(), sockets: Arc::clone(&sockets) };
         let tree = Tree::start(&parts.config.supervision, surroundings, children::stages(&parts), children::adapters(&parts))
             .context("the actors do not start")?;
-        let api = web::Data::new(boot::api(&parts, handle, metrics, Arc::clone(&draining)));
+        let api = web::Data::new(boot::api(&parts, handle, metrics));
         let (server, _) = match http::serve(api.clone()) {
             Ok(serving) => serving,
             Err(error) => {
@@ -107,7 +112,7 @@ impl App {
         let (server_handle, url) = (server.handle(), api.base_url().to_owned());
         boot::run(server);
         tracing::info!(url = %url, "ready");
-        Ok(Self { parts, tree, server: server_handle, url, draining, drain, sockets: sockets.handle().clone(), upkeep })
+        Ok(Self { parts, tree, server: server_handle, url, drain, sockets: sockets.handle().clone(), upkeep })
     }
 
     /// How it is reached on this machine, without a trailing slash.
@@ -172,7 +177,8 @@ impl App {
     pub async fn shutdown(self) {
         let end = Instant::now() + self.drain;
         let left_of_it = || end.saturating_duration_since(Instant::now());
-        self.draining.store(true, Ordering::SeqCst);
+        // Those who wait for news are answered now; the server would wait for them.
+        self.parts.draining.cancel();
         // Actors first: nothing new is begun while the last answers go out.
         let (left, ()) = tokio::join!(self.tree.shutdown(left_of_it()), self.server.stop(true));
         if !left.is_empty() {
@@ -181,9 +187,17 @@ impl App {
         let parts = self.parts;
         let (submits, polls) = (parts.submits.idle(left_of_it()), parts.polls.idle(left_of_it()));
         let (lookups, transfers) = (parts.lookups.idle(left_of_it()), parts.transfers.idle(left_of_it()));
-        let (submits, polls, lookups, transfers) = tokio::join!(submits, polls, lookups, transfers);
-        if !(submits && polls && lookups && transfers) {
-            tracing::warn!(submits, polls, lookups, transfers, "work in hand did not end in time; the next start takes it up");
+        let webhooks = parts.deliveries.idle(left_of_it());
+        let (submits, polls, lookups, transfers, webhooks) = tokio::join!(submits, polls, lookups, transfers, webhooks);
+        if !(submits && polls && lookups && transfers && webhooks) {
+            tracing::warn!(
+                submits,
+                polls,
+                lookups,
+                transfers,
+                webhooks,
+                "work in hand did not end in time; the next start takes it up"
+            );
         }
         parts.lifeline.revoke();
         self.upkeep.abort();

@@ -1,5 +1,6 @@
 //! Stage 7: moves finished results into the user's storage.
 
+mod erase;
 pub mod fetch;
 mod sink;
 pub mod store_asset;

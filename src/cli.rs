@@ -1,17 +1,28 @@
 //! The command line: what can be said, and who does it. One file a subcommand.
 
+pub mod batch;
+pub mod cancel;
 pub mod config;
 pub mod demo;
+pub mod exit;
+mod follow;
+pub mod get;
 pub mod keys;
+pub mod list;
 pub mod openapi;
 pub mod out;
+pub mod progress;
 pub mod projects;
+pub mod remote;
 pub mod serve;
+mod shown;
 pub mod simulate;
 pub mod spend;
 pub mod spool;
+pub mod submit;
 mod system;
 pub mod unconfirmed;
+pub mod watch;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -33,6 +44,19 @@ pub struct Cli {
 pub enum Command {
     /// Serve until SIGTERM or Ctrl-C.
     Serve(ServeArgs),
+    /// Ask a running service for a generation.
+    Submit(submit::SubmitArgs),
+    /// Show where generations stand.
+    Get(get::GetArgs),
+    /// Wait until generations have ended; with --out also fetch their results.
+    Watch(watch::WatchArgs),
+    /// Ask that generations be no longer made.
+    Cancel(cancel::CancelArgs),
+    /// List generations, newest first.
+    List(list::ListArgs),
+    /// Many generations as one.
+    #[command(subcommand)]
+    Batch(batch::BatchCommand),
     /// Show the whole path on simulated providers, in a temporary folder.
     Demo(DemoArgs),
     /// Run sandbox providers that speak the real wire formats, for your own tests.
@@ -116,6 +140,9 @@ pub enum KeysCommand {
         /// What it may promise a UTC day, in US dollars such as 12.50; no limit when left out.
         #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
         daily_limit: Option<Micros>,
+        /// What it may ask of the service.
+        #[command(flatten)]
+        quotas: QuotaArgs,
         /// Answer as JSON.
         #[arg(long)]
         json: bool,
@@ -140,13 +167,16 @@ pub enum KeysCommand {
         #[command(flatten)]
         file: ConfigFile,
     },
-    /// Set what a key may promise a UTC day; servers notice within five seconds.
+    /// Set what a key may promise a UTC day and ask of the service; servers notice within five seconds.
     SetLimit {
         /// The key's id (`key_…`).
         id: String,
-        /// US dollars such as 12.50, or `none`.
-        #[arg(value_parser = limit)]
-        limit: Limit,
+        /// What it may promise a UTC day: US dollars such as 12.50, or `none`.
+        #[arg(value_parser = limit, required_unless_present_any = ["requests_per_minute", "in_flight"])]
+        limit: Option<Limit>,
+        /// What it may ask of the service.
+        #[command(flatten)]
+        quotas: QuotaArgs,
         /// The file.
         #[command(flatten)]
         file: ConfigFile,
@@ -165,6 +195,17 @@ pub enum KeysCommand {
         #[command(flatten)]
         file: ConfigFile,
     },
+}
+
+/// Limits of a key's requests.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct QuotaArgs {
+    /// Requests it may send a minute: a number, `none`, or `default` for what the configuration says.
+    #[arg(long, value_name = "N", value_parser = quota)]
+    pub requests_per_minute: Option<Quota>,
+    /// Requests it may have under way at a time, long polls and streams among them: a number, `none` or `default`.
+    #[arg(long, value_name = "N", value_parser = quota)]
+    pub in_flight: Option<Quota>,
 }
 
 /// `longtake projects …`.
@@ -295,10 +336,16 @@ pub enum ConfigCommand {
 /// Does what was asked.
 ///
 /// # Errors
-/// With what went wrong, for people; `main` prints it and exits with 1.
+/// With what went wrong, for people; `main` prints it and exits as [`exit::of_error`] says.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve(args) => serve::run(args),
+        Command::Submit(args) => submit::run(&args, &mut out::stdout()),
+        Command::Get(args) => get::run(&args, &mut out::stdout()),
+        Command::Watch(args) => watch::run(&args, &mut out::stdout()),
+        Command::Cancel(args) => cancel::run(&args, &mut out::stdout()),
+        Command::List(args) => list::run(&args, &mut out::stdout()),
+        Command::Batch(command) => batch::run(&command, &mut out::stdout()),
         Command::Demo(args) => demo::run(args),
         Command::Simulate(args) => simulate::run(args),
         Command::Keys(command) => keys::run(command, &mut out::stdout()).map(|()| ExitCode::SUCCESS),
@@ -317,6 +364,21 @@ pub struct Limit(pub Option<Micros>);
 
 fn limit(text: &str) -> Result<Limit, String> {
     if text == "none" { Ok(Limit(None)) } else { dollars(text).map(|amount| Limit(Some(amount))) }
+}
+
+/// A limit of requests on the command line: none is the configuration's word, 0 no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota(pub Option<u32>);
+
+fn quota(text: &str) -> Result<Quota, String> {
+    match text {
+        "default" => Ok(Quota(None)),
+        "none" => Ok(Quota(Some(0))),
+        _ => match text.parse() {
+            Ok(0) | Err(_) => Err("must be a whole number from 1 on, `none` or `default`".to_owned()),
+            Ok(limit) => Ok(Quota(Some(limit))),
+        },
+    }
 }
 
 fn dollars(text: &str) -> Result<Micros, String> {

@@ -2,9 +2,12 @@
 //! are errors. Files, then environment (`LONGTAKE__SECTION__KEY`), then flags.
 
 pub mod assets;
+pub mod batches;
 pub mod dispatch;
 pub mod load;
 pub mod models;
+pub mod notify;
+pub mod openai;
 pub mod polling;
 pub mod providers;
 pub mod server;
@@ -33,10 +36,16 @@ pub struct Config {
     pub storage: storage::StorageConfig,
     /// Downloads.
     pub assets: assets::AssetsConfig,
+    /// Batches.
+    pub batches: batches::BatchesConfig,
     /// Who goes next.
     pub dispatch: dispatch::DispatchConfig,
     /// Waiting.
     pub polling: polling::PollingConfig,
+    /// Telling clients.
+    pub notify: notify::NotifyConfig,
+    /// OpenAI's shapes.
+    pub openai: openai::OpenAiConfig,
     /// Balances.
     pub spend: spend::SpendConfig,
     /// Actors.
@@ -57,8 +66,11 @@ impl Default for Config {
             store: store::StoreConfig::default(),
             storage: storage::StorageConfig::default(),
             assets: assets::AssetsConfig::default(),
+            batches: batches::BatchesConfig::default(),
             dispatch: dispatch::DispatchConfig::default(),
             polling: polling::PollingConfig::default(),
+            notify: notify::NotifyConfig::default(),
+            openai: openai::OpenAiConfig::default(),
             spend: spend::SpendConfig::default(),
             supervision: supervision::SupervisionConfig::default(),
             telemetry: telemetry::TelemetryConfig::default(),

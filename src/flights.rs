@@ -3,7 +3,7 @@
 
 use std::{
     any::Any,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt::Debug,
     hash::Hash,
     sync::{
@@ -103,6 +103,12 @@ impl<Id: Eq + Hash + Clone + Debug + Send + 'static> Flights<Id> {
     #[must_use]
     pub fn contains(&self, id: &Id) -> bool {
         self.table.lock().contains_key(id)
+    }
+
+    /// What is in the air. Looks at all of them.
+    #[must_use]
+    pub fn ids(&self) -> HashSet<Id> {
+        self.table.lock().keys().cloned().collect()
     }
 
     /// Flights in the air.

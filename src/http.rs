@@ -3,36 +3,45 @@
 //!
 //! Workers only parse: whatever touches the database or the net hops to the socket runtime ([`Api::hop`]).
 
+pub mod accepting;
 pub mod auth;
+pub mod batches;
 pub mod body;
 pub mod cursor;
 pub mod docs;
 pub mod dto;
 pub mod edge;
 pub mod etag;
+pub mod events;
 pub mod generations;
 pub mod health;
 pub mod hooks;
+pub mod idempotency;
 pub mod listing;
 pub mod media;
 pub mod metrics;
 pub mod models;
+pub mod openai;
 pub mod openapi;
 pub mod problem;
+pub mod quota;
 pub mod routes;
 pub mod server;
 pub mod unconfirmed;
 pub mod spend;
 pub mod view;
+pub mod wait;
+pub mod webhooks;
 
 use std::{
     future::Future,
-    sync::{Arc, OnceLock, atomic::AtomicBool},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
@@ -44,11 +53,11 @@ use crate::{
         time::Timestamp,
     },
     http::problem::Problem,
-    intake::{hook::Desk, room::Room},
-    observe::{Live, Pulses, balances::Balances},
+    intake::{hook::Desk, room::Room, webhooks::Clerk},
+    observe::{Live, Pulses, balances::Balances, times::Times},
     providers::{catalogue::Catalogue, registry::Registry},
     storage::Storage,
-    store::{Decisions, Journal, Keys, Reads},
+    store::{Decisions, Feed, Journal, Keys, Reads, Videos, Watch},
     wake::Wake,
 };
 
@@ -57,7 +66,7 @@ pub use server::serve;
 
 /// Longest time an answer may take once the request is read. Reads end after `read_timeout_ms` and the journal after its own
 /// timeouts; this bounds what neither of them does.
-const ANSWER_TIME: Duration = Duration::from_secs(30);
+pub(crate) const ANSWER_TIME: Duration = Duration::from_secs(30);
 
 /// Everything the handlers use.
 #[derive(Debug)]
@@ -70,6 +79,8 @@ pub struct Api {
     pub desk: Desk,
     /// API keys.
     pub keys: Keys,
+    /// Deletes videos below `/v1`.
+    pub videos: Videos,
     /// What operators decide.
     pub decisions: Decisions,
     /// Models.
@@ -82,6 +93,8 @@ pub struct Api {
     pub pulses: Pulses,
     /// What is left on the accounts.
     pub balances: Balances,
+    /// How long models take.
+    pub times: Times,
     /// Results.
     pub storage: Storage,
     /// Wakes dispatch.
@@ -100,12 +113,28 @@ pub struct Api {
     pub started_at: Timestamp,
     /// Renders `/api/metrics`.
     pub metrics: PrometheusHandle,
-    /// Set when nothing new is taken any more.
-    pub draining: Arc<AtomicBool>,
+    /// Cancelled when nothing new is taken any more, and nobody waits any longer.
+    pub draining: CancellationToken,
+    /// Takes in what clients say about their webhooks.
+    pub clerk: Clerk,
+    /// Where streams hear of events.
+    pub feed: Feed,
+    /// Room for streams.
+    pub streams: events::Rooms,
+    /// News of what is committed here.
+    pub watch: Watch,
+    /// Room for those who wait for them.
+    pub waiting: wait::Seats,
     /// Keys seen lately; start with `Default`.
     pub known_keys: auth::KnownKeys,
     /// The cap on unfinished generations; start with `Default`.
     pub room: Room,
+    /// What keys have used of their limits; start with `Default`.
+    pub meters: quota::Meters,
+    /// Requests with an idempotency key in hand; start with `Default`.
+    pub in_flight: idempotency::InFlight,
+    /// Batches that are arriving as lines.
+    pub uploads: batches::upload::Uploads,
     /// Webhooks in hand; start with `Default`.
     pub hooks_in_hand: hooks::InHand,
     /// The last health report; start with `Default`.

@@ -4,9 +4,13 @@
 
 pub mod accept;
 pub mod ask;
+pub mod batch;
 pub mod command;
 pub mod hook;
+pub mod json;
 pub mod key_text;
 pub mod keys;
 pub mod room;
+pub mod signing;
 pub mod unconfirmed;
+pub mod webhooks;

@@ -7,6 +7,7 @@ pub mod dispatch;
 pub mod submission;
 pub mod polling;
 pub mod assets;
+pub mod notify;
 // Stands over it.
 pub mod supervision;
 // Libraries without actors.
@@ -28,4 +29,5 @@ pub mod wake;
 // Around it.
 pub mod app;
 pub mod cli;
+pub mod client;
 pub mod simulator;

@@ -9,6 +9,7 @@ pub mod gate;
 pub mod guard;
 pub mod hooks;
 pub mod ranges;
+pub mod signing;
 
 /// Installs the one TLS provider (ring) of the program. The app calls it before any client is built; again is harmless.
 pub fn install_tls() {

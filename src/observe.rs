@@ -2,6 +2,7 @@
 //! Memory only; nothing here is the truth.
 
 pub mod balances;
+pub mod times;
 
 use std::{
     collections::HashMap,
@@ -171,8 +172,6 @@ pub struct LiveView {
     pub why: Option<String>,
     /// 0 to 100, where the provider says so.
     pub progress: Option<u8>,
-    /// When the next poll is due.
-    pub next_poll: Option<Timestamp>,
 }
 
 /// Live views by generation. An entry goes when its generation becomes terminal.

@@ -16,6 +16,12 @@ pub enum Mistake {
     EarlyVerdict,
     /// The client gets its 202 while the commit is still to come.
     AnswerBeforeCommit,
+    /// An idempotency key is written down in a commit of its own, behind that of the generation it stands for.
+    ClaimAfterBirth,
+    /// What clients are told is written with the commit behind the one it tells of.
+    OutboxLate,
+    /// The counts of a batch are written with the commit behind the one that changed them.
+    CountsLate,
 }
 
 impl Mistake {
@@ -27,6 +33,18 @@ impl Mistake {
         #[cfg(not(debug_assertions))]
         return false;
     }
+}
+
+/// These rows, or those of the commit before, where the mistake is to be late with them by one commit.
+#[must_use]
+pub fn late(mistake: Mistake, rows: Vec<String>) -> Vec<String> {
+    #[cfg(debug_assertions)]
+    if mistake.made() {
+        static KEPT: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+        return std::mem::replace(&mut *KEPT.lock().unwrap_or_else(std::sync::PoisonError::into_inner), rows);
+    }
+    let _ = mistake;
+    rows
 }
 
 /// Names the mistake.
@@ -52,6 +70,9 @@ fn named(word: &str) -> Option<Mistake> {
         "blind-resubmit" => Some(Mistake::BlindResubmit),
         "early-verdict" => Some(Mistake::EarlyVerdict),
         "answer-before-commit" => Some(Mistake::AnswerBeforeCommit),
+        "claim-after-birth" => Some(Mistake::ClaimAfterBirth),
+        "outbox-late" => Some(Mistake::OutboxLate),
+        "counts-late" => Some(Mistake::CountsLate),
         _ => None,
     }
 }

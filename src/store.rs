@@ -1,17 +1,27 @@
 //! The store: rows are the truth. All writes of the path go through the journal (group commit with lanes); reads have their own
 //! connections. SQLite and PostgreSQL pass one conformance suite.
 
+pub mod balances;
 pub mod change;
 pub mod decisions;
 pub mod entry;
+pub mod feed;
 pub mod finish;
 pub mod error;
 pub mod journal;
 pub mod keys;
+pub mod lines;
+pub mod loads;
 pub mod map;
+pub mod notices;
 pub mod reads;
+pub mod retention;
+pub mod retries;
 pub mod shards;
 pub mod spool;
+pub mod videos;
+pub mod watch;
+pub mod webhooks;
 mod checkpoint;
 mod connect;
 mod lock;
@@ -26,17 +36,25 @@ use crate::{clock::Clock, config::store::StoreConfig, domain::id::NodeId, lifeli
 use connect::Target;
 use lock::Lock;
 
+pub use balances::KeptBalances;
 pub use decisions::{Decision, DecisionRow, Decisions, NewDecision, Outcome as DecisionOutcome};
 pub use entry::*;
 pub use error::StoreError;
+pub use feed::{Feed, Following, Gone, Topic};
 pub use journal::{Journal, JournalCounts};
 pub use keys::{KeyRecord, Keys, Project, Scope};
+pub use loads::Load;
+pub use notices::{Made, Tried};
 pub use reads::{
-    EvidenceRow, HistoryRow, ListFilter, Loaded, Reads, SlotRow, Spend, SpendBy, SpendFilter, SpendRow, StateCounts, Took,
-    WaitingRow,
+    EvidenceRow, HistoryRow, ListFilter, Loaded, PlaceRow, Reads, SlotRow, Spend, SpendBy, SpendFilter, SpendRow, StateCounts,
+    Took, VideoPage, WaitingRow,
 };
 pub use recent::Remembered;
+pub use retention::Retention;
 pub use spool::{Kept, Spool};
+pub use videos::Videos;
+pub use watch::{Ring, Watch};
+pub use webhooks::{DeliveryFilter, Webhooks};
 
 /// The database, opened. Clones share it; with the last one the journals made from it end too.
 #[derive(Debug, Clone)]
@@ -51,6 +69,12 @@ struct Inner {
     keys: Keys,
     spool: Spool,
     decisions: Decisions,
+    watch: Watch,
+    feed: Feed,
+    webhooks: Webhooks,
+    retention: Retention,
+    balances: KeptBalances,
+    videos: Videos,
     lock: Option<Arc<Lock>>,
     closing: CancellationToken,
     tasks: TaskTracker,
@@ -124,7 +148,8 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
         let recent = recent::Recent::of(config.recent);
-        let scope = scope.remembering(recent.clone());
+        let watch = Watch::default();
+        let scope = scope.remembering(recent.clone()).ringing(watch.clone());
         let journal = journal::start(target, config, scope, lock.clone(), (&closing, &tasks))?;
         if lock.is_some() {
             checkpoint::start(target, &journal, &closing, &tasks);
@@ -132,8 +157,29 @@ impl Store {
         let reads = Reads::new(target.readers(config.readers), recent, target.read_timeout());
         let admin = target.admin();
         let decisions = Decisions::new(admin.clone(), target.write_timeout());
+        let retention = Retention::new(admin.clone(), target.write_timeout());
+        let balances = KeptBalances::new(admin.clone(), target.write_timeout());
+        let videos = Videos::new(admin.clone(), target.write_timeout());
+        let webhooks = Webhooks::new(admin.clone(), target.write_timeout());
         let keys = Keys::new(admin, target.write_timeout(), clock);
-        Ok(Self { inner: Arc::new(Inner { journal, reads, keys, spool, decisions, lock, closing, tasks }) })
+        let feed = Feed::default();
+        let inner = Inner {
+            journal,
+            reads,
+            keys,
+            spool,
+            decisions,
+            balances,
+            retention,
+            videos,
+            watch,
+            feed,
+            webhooks,
+            lock,
+            closing,
+            tasks,
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The way to write, as long as the lifeline holds.
@@ -148,10 +194,46 @@ impl Store {
         self.inner.reads.clone()
     }
 
+    /// The way to hear of what this process commits.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        self.inner.watch.clone()
+    }
+
+    /// Endpoints of projects.
+    #[must_use]
+    pub fn webhooks(&self) -> Webhooks {
+        self.inner.webhooks.clone()
+    }
+
+    /// Where streams hear of events.
+    #[must_use]
+    pub fn feed(&self) -> Feed {
+        self.inner.feed.clone()
+    }
+
     /// What operators decide about unknown submits.
     #[must_use]
     pub fn decisions(&self) -> Decisions {
         self.inner.decisions.clone()
+    }
+
+    /// Deletes videos below `/v1`.
+    #[must_use]
+    pub fn videos(&self) -> Videos {
+        self.inner.videos.clone()
+    }
+
+    /// Removes what is kept for a time only.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        self.inner.retention.clone()
+    }
+
+    /// What is left on accounts at providers, as last read.
+    #[must_use]
+    pub fn balances(&self) -> KeptBalances {
+        self.inner.balances.clone()
     }
 
     /// Projects and keys.

@@ -10,4 +10,5 @@ pub mod lookup;
 pub mod operators;
 pub mod reconcile;
 pub mod reconciler;
+pub mod results;
 pub mod rivals;

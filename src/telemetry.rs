@@ -1,5 +1,6 @@
 //! Logs and metrics. Logs go to standard error, one event a line; a last layer cuts out what must never be in one.
 
+mod dampen;
 pub mod logs;
 pub mod redact;
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use crate::domain::{
     id::{AttemptId, GenerationId},
@@ -112,6 +113,8 @@ pub struct Wakes {
     pub cancel: Wake<GenerationId>,
     /// The uploader: an attempt's assets are to be stored.
     pub assets: Wake<AttemptId>,
+    /// The courier: there are webhooks for this target.
+    pub webhooks: Wake<Uuid>,
 }
 
 impl Wakes {
@@ -127,6 +130,7 @@ impl Wakes {
             poll_now: Wake::bounded(4_096),
             cancel: Wake::bounded(1_024),
             assets: Wake::bounded(4_096),
+            webhooks: Wake::bounded(4_096),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -24,11 +24,27 @@ pub enum Place {
     Postgres(String),
 }
 
+/// The databases to measure: the one that is named, or all there are.
+pub fn places(only: Option<&str>) -> Outcome<Vec<Place>> {
+    let server = std::env::var("LONGTAKE_TEST_POSTGRES").ok().filter(|url| !url.is_empty());
+    match (only, server) {
+        (Some("sqlite"), _) => Ok(vec![Place::Sqlite]),
+        (Some("postgres"), Some(server)) => Ok(vec![Place::Postgres(server)]),
+        (None, Some(server)) => Ok(vec![Place::Sqlite, Place::Postgres(server)]),
+        (None, None) => {
+            writeln!(std::io::stdout(), "PostgreSQL: SKIPPED, LONGTAKE_TEST_POSTGRES is not set")?;
+            Ok(vec![Place::Sqlite])
+        }
+        (Some(other), _) => Err(format!("--db {other}: sqlite, or postgres with LONGTAKE_TEST_POSTGRES set").into()),
+    }
+}
+
 /// A database on a server.
 pub struct Server {
     admin: String,
     name: String,
-    url: String,
+    /// Where it is.
+    pub url: String,
 }
 
 /// Everything that runs.
@@ -104,19 +120,25 @@ impl Bed {
         let Self { server, simulator, service, .. } = self;
         drop((simulator, service));
         if let Some(server) = server {
-            runtime.block_on(raw(&server.admin, &format!("DROP DATABASE {} WITH (FORCE)", server.name)))?;
+            runtime.block_on(server.drop())?;
         }
         if ended.success() { Ok(()) } else { Err(format!("the service ended with {ended}").into()) }
     }
 }
 
 impl Server {
-    async fn make(admin: String) -> Outcome<Self> {
+    /// Makes one.
+    pub async fn make(admin: String) -> Outcome<Self> {
         let name = format!("bench_{}", uuid::Uuid::now_v7().simple());
         raw(&admin, &format!("CREATE DATABASE {name}")).await?;
         let mut url = url::Url::parse(&admin)?;
         url.set_path(&name);
         Ok(Self { admin, name, url: url.into() })
+    }
+
+    /// Removes it, whoever is connected.
+    pub async fn drop(self) -> Outcome<()> {
+        raw(&self.admin, &format!("DROP DATABASE {} WITH (FORCE)", self.name)).await
     }
 
     /// Its processes, as far as they run on this machine.
@@ -141,14 +163,15 @@ async fn raw(url: &str, sql: &str) -> Outcome<()> {
     Ok(())
 }
 
-/// Tasks end between the two polls of [`service`]'s schedule.
-const SIMULATOR: &str = "image_ms = 75\ntiny_outputs = true\nworkers = 1\n[flux]\nactive_tasks = 0\n";
+/// Tasks end between the two polls of [`service`]'s schedule, with room on both sides for a poll that is late.
+const SIMULATOR: &str = "image_ms = 900\ntiny_outputs = true\nworkers = 1\n[flux]\nactive_tasks = 0\n";
 
-/// Everything that would hold the load back by design is off; what makes it durable is not. Polls come after 50 and 125 ms.
+/// Everything that would hold the load back by design is off; what makes it durable is not. Polls come after 500 and 1,250 ms:
+/// two for each, which the adaptive schedule would soon make one.
 fn service(sandbox: &str, database: &str, wish: Wish) -> String {
     format!(
         "[server]\nbind = \"127.0.0.1:0\"\n[store]\nurl = \"{database}\"\n\
-         [polling]\nbase_ms = 50\nfactor = 1.5\njitter = 0.0\ncap_ms = 1000\n\
+         [polling]\nstrategy = \"exponential\"\nbase_ms = 500\nfactor = 1.5\njitter = 0.0\ncap_ms = 1000\n\
          [providers.flux]\nbase_url = \"http://{sandbox}/flux\"\nallow_loopback = true\napi_key = \"bench\"\n\
          requests_per_minute = 0\npolls_per_minute = 0\nconcurrency = 0\nupload_to_s3 = {}\n",
         wish.assets

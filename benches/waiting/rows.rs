@@ -104,6 +104,9 @@ fn generation(now: Timestamp) -> Generation {
         cancel_requested_at: None,
         failure: None,
         on_unconfirmed: OnUnconfirmed::Fail,
+        batch: None,
+        retry_of: None,
+        replaced_by: None,
         request_id: Arc::from("0123456789abcdef"),
     }
 }
@@ -142,5 +145,6 @@ fn attempt(of: &Generation, config: &Config, now: Timestamp) -> Result<Attempt, 
         charged: true,
         failure: None,
         lost_at: None,
+        released_at: None,
     })
 }

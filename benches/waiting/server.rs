@@ -22,7 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub struct Server {
     child: Child,
     lines: Receiver<Value>,
-    address: String,
+    /// Where it listens.
+    pub address: String,
     began: Instant,
 }
 
@@ -86,20 +87,7 @@ impl Server {
 
     /// Memory and processor time.
     pub fn usage(&self) -> Outcome<Usage> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let kilobytes = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name))?;
-            line.split_whitespace().nth(1)?.parse::<u64>().ok()
-        };
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // Behind the name in brackets: user and system time are fields 14 and 15 of all, in hundredths.
-        let behind = stat.rsplit(')').next().unwrap_or_default();
-        let ticks: u32 = behind.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u32>().ok()).sum();
-        Ok(Usage {
-            resident: kilobytes("VmRSS:").ok_or("no VmRSS")? * 1_024,
-            peak: kilobytes("VmHWM:").ok_or("no VmHWM")? * 1_024,
-            seconds: f64::from(ticks) / 100.0,
-        })
+        usage_of(self.child.id())
     }
 
     /// The metrics as text.
@@ -110,6 +98,24 @@ impl Server {
         stream.read_to_string(&mut answer)?;
         Ok(answer.split_once("\r\n\r\n").ok_or("no answer")?.1.to_owned())
     }
+}
+
+/// Memory and processor time of a process.
+pub fn usage_of(pid: u32) -> Outcome<Usage> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kilobytes = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // Behind the name in brackets: user and system time are fields 14 and 15 of all, in hundredths.
+    let behind = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: u32 = behind.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u32>().ok()).sum();
+    Ok(Usage {
+        resident: kilobytes("VmRSS:").ok_or("no VmRSS")? * 1_024,
+        peak: kilobytes("VmHWM:").ok_or("no VmHWM")? * 1_024,
+        seconds: f64::from(ticks) / 100.0,
+    })
 }
 
 /// A field of a log line, wherever the format puts it.

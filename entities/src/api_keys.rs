@@ -29,6 +29,10 @@ pub struct Model {
     pub expires_at: Option<i64>,
     /// Micro-dollars that may be promised a UTC day.
     pub daily_limit: Option<i64>,
+    /// Requests it may send a minute; 0 is no limit, none the service's own.
+    pub requests_per_minute: Option<i32>,
+    /// Requests it may have under way; 0 is no limit, none the service's own.
+    pub in_flight: Option<i32>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -65,6 +65,8 @@ pub struct Model {
     pub failure: Option<String>,
     /// An operator declared it lost.
     pub lost_at: Option<i64>,
+    /// Its place in its batch is free again, although it runs.
+    pub released_at: Option<i64>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

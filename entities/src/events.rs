@@ -11,8 +11,10 @@ pub struct Model {
     /// Rowid or serial.
     #[sea_orm(primary_key)]
     pub id: i64,
-    /// The generation.
-    pub generation_id: Uuid,
+    /// The generation; none where a batch as a whole is meant.
+    pub generation_id: Option<Uuid>,
+    /// The batch, also that of the generation.
+    pub batch_id: Option<Uuid>,
     /// Its project.
     pub project_id: Uuid,
     /// Such as `generation.completed`.

@@ -59,6 +59,18 @@ pub struct Model {
     pub request_id: String,
     /// `OnUnconfirmed::number`.
     pub on_unconfirmed: i16,
+    /// Its batch.
+    pub batch_id: Option<Uuid>,
+    /// Its line, from 0.
+    pub batch_index: Option<i32>,
+    /// The client's name of the line.
+    pub custom_id: Option<String>,
+    /// The generation whose line it took.
+    pub retry_of: Option<Uuid>,
+    /// The generation that took its line; written by a retry, never by a transition.
+    pub replaced_by: Option<Uuid>,
+    /// The how-manieth end of a line of its batch its own was, from 1.
+    pub batch_seq: Option<i32>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -3,6 +3,14 @@
 mod m0001_path;
 mod m0002_unconfirmed;
 mod m0004_spend;
+mod m0005_batches;
+mod m0006_notify;
+mod m0007_idempotency;
+mod m0008_dispatch;
+mod m0009_balances;
+mod m0010_quotas;
+mod m0011_openai;
+mod m0012_deletion;
 
 use sea_orm_migration::prelude::*;
 
@@ -13,6 +21,18 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_path::Migration), Box::new(m0002_unconfirmed::Migration), Box::new(m0004_spend::Migration)]
+        vec![
+            Box::new(m0001_path::Migration),
+            Box::new(m0002_unconfirmed::Migration),
+            Box::new(m0004_spend::Migration),
+            Box::new(m0005_batches::Migration),
+            Box::new(m0006_notify::Migration),
+            Box::new(m0007_idempotency::Migration),
+            Box::new(m0008_dispatch::Migration),
+            Box::new(m0009_balances::Migration),
+            Box::new(m0010_quotas::Migration),
+            Box::new(m0011_openai::Migration),
+            Box::new(m0012_deletion::Migration),
+        ]
     }
 }

@@ -1,28 +1,35 @@
 //! The parts, built in the order of their needs, on the socket runtime.
 
 use std::{
-    sync::{Arc, OnceLock, atomic::AtomicBool},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::{Parts, SUBMITS},
     clock::Clock,
-    config::Config,
+    config::{Config, notify::NotifyConfig},
     domain::{
         attempt::AttemptState,
         id::{AttemptId, NodeId},
     },
     flights::Flights,
-    http::Api,
-    intake::hook::Desk,
+    http::{Api, batches::upload::Uploads, events::Rooms, wait::Seats},
+    intake::{hook::Desk, signing::Signing, webhooks::Clerk},
     lifeline::Lifeline,
-    net::hooks::{self, Hooks},
-    observe::{Live, Pulses, balances::Balances},
+    net::{
+        client,
+        guard::{Allow, Reach},
+        hooks::{self, Hooks},
+        signing::Signer,
+    },
+    notify::courier::Places,
+    observe::{Live, Pulses, balances::Balances, times::Times},
     providers::{catalogue::Catalogue, executor::Executor, registry::Registry},
     storage::Storage,
     store::{SlotRow, Store, StoreError},
@@ -31,6 +38,9 @@ use crate::{
 
 /// How often the metrics recorder is tended; its own documentation asks for seconds.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Longest wait for a connection to where a client wants to be told.
+const WEBHOOK_CONNECT: Duration = Duration::from_secs(5);
 
 /// Balances read at once at most; one more waits for its next turn.
 const READINGS: usize = 64;
@@ -49,7 +59,9 @@ pub(super) async fn parts(config: Config, clock: Clock, sockets: Handle) -> anyh
         Err(problems) => bail!("models: {}", problems.join("; ")),
     };
     let secrets = hooks::load(&config.server, &config.data_dir).context("the server secret cannot be had")?;
-    let hooks = Hooks::new(config.server.public_url.as_deref(), secrets);
+    let hooks = Hooks::new(config.server.public_url.as_deref(), secrets.clone());
+    let outward =
+        client::outward(outward(&config.notify), WEBHOOK_CONNECT).context("the client for webhooks cannot be set up")?;
     let storage = Storage::open(&config.storage, &config.data_dir).await.context("the storage does not open")?;
     let store = Store::open(&config.store, &config.data_dir, NodeId::fresh(), clock.clone(), &sockets)
         .await
@@ -63,9 +75,15 @@ pub(super) async fn parts(config: Config, clock: Clock, sockets: Handle) -> anyh
         lookups: Arc::new(Flights::bounded("lookups", SUBMITS, clock.clone())),
         // Cancels share the table.
         polls: Arc::new(Flights::bounded("polls", polls.saturating_mul(2), clock.clone())),
+        deliveries: Arc::new(Flights::bounded("webhooks", config.notify.webhooks.max(1), clock.clone())),
+        places: Places::default(),
+        outward,
+        signer: Signer::new(secrets),
         transfers: Arc::new(Flights::bounded("transfers", transfers, clock.clone())),
         readings: Arc::new(Flights::bounded("balances", READINGS, clock.clone())),
         balances: Balances::default(),
+        times: Times::default(),
+        draining: CancellationToken::new(),
         live: Live::default(),
         pulses: Pulses::default(),
         lifeline: Lifeline::default(),
@@ -121,18 +139,20 @@ pub(super) async fn occupy(parts: Parts) -> anyhow::Result<()> {
 }
 
 /// What the handlers use.
-pub(super) fn api(parts: &Parts, sockets: Handle, metrics: PrometheusHandle, draining: Arc<AtomicBool>) -> Api {
+pub(super) fn api(parts: &Parts, sockets: Handle, metrics: PrometheusHandle) -> Api {
     Api {
         journal: parts.store.journal(&parts.lifeline),
         reads: parts.store.reads(),
         desk: desk(parts),
         keys: parts.store.keys(),
         decisions: parts.store.decisions(),
+        videos: parts.store.videos(),
         catalogue: Arc::clone(&parts.catalogue),
         registry: Arc::clone(&parts.registry),
         live: parts.live.clone(),
         pulses: parts.pulses.clone(),
         balances: parts.balances.clone(),
+        times: parts.times.clone(),
         storage: parts.storage.clone(),
         dispatch_wake: parts.wakes.dispatch.clone(),
         cancel_wake: parts.wakes.cancel.clone(),
@@ -142,13 +162,37 @@ pub(super) fn api(parts: &Parts, sockets: Handle, metrics: PrometheusHandle, dra
         runtime: sockets,
         started_at: parts.clock.now(),
         metrics,
-        draining,
+        draining: parts.draining.clone(),
+        watch: parts.store.watch(),
+        feed: parts.store.feed(),
+        clerk: clerk(parts),
+        streams: Rooms::of(&parts.config.notify),
+        waiting: Seats::of(parts.config.notify.max_waiters),
         known_keys: Default::default(),
         room: Default::default(),
+        meters: Default::default(),
+        in_flight: Default::default(),
+        uploads: Uploads::of(&parts.config),
         hooks_in_hand: Default::default(),
         health: Default::default(),
         bound: OnceLock::new(),
     }
+}
+
+/// What takes in what clients say about their webhooks.
+fn clerk(parts: &Parts) -> Clerk {
+    Clerk {
+        webhooks: parts.store.webhooks(),
+        signer: parts.signer.clone(),
+        allow: Arc::new(outward(&parts.config.notify)),
+        wake: parts.wakes.webhooks.clone(),
+    }
+}
+
+/// Where webhooks may go.
+fn outward(config: &NotifyConfig) -> Allow {
+    let private = Reach::Hosts(config.allow_private_hosts.clone());
+    Allow { http: config.allow_http, private }
 }
 
 /// What receives webhooks.
@@ -156,6 +200,7 @@ fn desk(parts: &Parts) -> Desk {
     Desk {
         hooks: parts.hooks.clone(),
         registry: Arc::clone(&parts.registry),
+        signing: Signing::new(parts.executor.clone()),
         reads: parts.store.reads(),
         journal: parts.store.journal(&parts.lifeline),
         spool: parts.store.spool(),

@@ -1,6 +1,6 @@
 //! The factories of the actors: what supervision calls at each start.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 
@@ -8,6 +8,10 @@ use crate::{
     app::Parts,
     assets::{store_asset::Assets, uploader::Uploader},
     dispatch::dispatcher::{Dispatch, Dispatcher},
+    notify::{
+        courier::{Courier, Delivering},
+        notifier::{Notifier, Notifying},
+    },
     polling::{poll::Polling, poller::Poller},
     submission::{
         adapter_actor::AdapterActor,
@@ -20,7 +24,7 @@ use crate::{
 
 /// The stages' actors, in the order in which they are stopped: who hands out work first.
 pub(super) fn stages(parts: &Parts) -> Vec<ChildSpec> {
-    vec![dispatcher(parts), reconciler(parts), poller(parts), uploader(parts), bookkeeper(parts)]
+    vec![dispatcher(parts), reconciler(parts), poller(parts), uploader(parts), bookkeeper(parts), notifier(parts), courier(parts)]
 }
 
 /// One adapter actor a provider.
@@ -45,6 +49,7 @@ fn dispatcher(parts: &Parts) -> ChildSpec {
             journal: parts.store.journal(&child.lifeline),
             spool: parts.store.spool(),
             registry: Arc::clone(&parts.registry),
+            catalogue: Arc::clone(&parts.catalogue),
             live: parts.live.clone(),
             clock: parts.clock.clone(),
             wakes: parts.wakes.clone(),
@@ -64,6 +69,8 @@ fn reconciler(parts: &Parts) -> ChildSpec {
 fn bookkeeper(parts: &Parts) -> ChildSpec {
     let books = Bookkeeping {
         reads: parts.store.reads(),
+        retention: parts.store.retention(),
+        kept: parts.store.balances(),
         registry: Arc::clone(&parts.registry),
         executor: parts.executor.clone(),
         balances: parts.balances.clone(),
@@ -72,6 +79,37 @@ fn bookkeeper(parts: &Parts) -> ChildSpec {
     };
     let readings = Arc::clone(&parts.readings);
     child("bookkeeper", ArbiterRole::Rest, move |child| Bookkeeper::new(books.clone(), Arc::clone(&readings), child))
+}
+
+fn notifier(parts: &Parts) -> ChildSpec {
+    let notifying = Notifying {
+        reads: parts.store.reads(),
+        webhooks: parts.store.webhooks(),
+        journal: parts.store.journal(&parts.lifeline),
+        feed: parts.store.feed(),
+        watch: parts.store.watch(),
+        wake: parts.wakes.webhooks.clone(),
+        clock: parts.clock.clone(),
+        kept: Duration::from_secs(parts.config.notify.keep_s),
+    };
+    child("notifier", ArbiterRole::Rest, move |child| Notifier::new(notifying.clone(), child))
+}
+
+fn courier(parts: &Parts) -> ChildSpec {
+    let delivering = Delivering {
+        reads: parts.store.reads(),
+        webhooks: parts.store.webhooks(),
+        journal: parts.store.journal(&parts.lifeline),
+        retention: parts.store.retention(),
+        client: parts.outward.clone(),
+        signer: parts.signer.clone(),
+        wake: parts.wakes.webhooks.clone(),
+        places: parts.places.clone(),
+        clock: parts.clock.clone(),
+        config: Arc::clone(&parts.config),
+    };
+    let flights = Arc::clone(&parts.deliveries);
+    child("courier", ArbiterRole::Rest, move |child| Courier::new(delivering.clone(), Arc::clone(&flights), child))
 }
 
 fn poller(parts: &Parts) -> ChildSpec {
@@ -85,6 +123,7 @@ fn poller(parts: &Parts) -> ChildSpec {
             executor: parts.executor.clone(),
             storage: parts.storage.clone(),
             live: parts.live.clone(),
+            times: parts.times.clone(),
             clock: parts.clock.clone(),
             wakes: parts.wakes.clone(),
             config: Arc::clone(&parts.config),
@@ -99,6 +138,7 @@ fn uploader(parts: &Parts) -> ChildSpec {
         let assets = Assets {
             reads: parts.store.reads(),
             journal: parts.store.journal(&parts.lifeline),
+            videos: parts.store.videos(),
             registry: Arc::clone(&parts.registry),
             executor: parts.executor.clone(),
             storage: parts.storage.clone(),

@@ -32,7 +32,7 @@ use crate::{
     },
     storage::{Storage, key},
     store::{
-        Journal, Loaded, Reads, StoreError, Transition,
+        Journal, Loaded, Reads, StoreError, Transition, Videos,
         change::{Change, End, Start, commit},
     },
     wake::Wakes,
@@ -45,6 +45,8 @@ pub struct Assets {
     pub reads: Reads,
     /// Writes.
     pub journal: Journal,
+    /// What was deleted below `/v1`.
+    pub videos: Videos,
     /// Providers, for their prefixes and rules.
     pub registry: Arc<Registry>,
     /// Asks for a fresh address.

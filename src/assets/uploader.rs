@@ -1,5 +1,5 @@
 //! The uploader. Woken by finished attempts and by a slow sweep; moves results into the storage, earliest expiry first. If it dies, its
-//! transfers go on, and pending assets without one are found in the rows.
+//! transfers go on, and pending assets without one are found in the rows. The files of deleted videos go on its sweeps.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -27,6 +27,9 @@ const PAGE: u64 = 500;
 
 /// How often the rows are looked through for pending assets without a transfer.
 const SWEEP: Duration = Duration::from_secs(2);
+
+/// Deleted videos a sweep.
+const ERASED: u64 = 100;
 
 /// Assets that wait for a place; past it the sweep finds the rest.
 const BACKLOG: usize = 10_000;
@@ -88,10 +91,13 @@ impl Rounds {
             if let Err(error) = self.collect(woken, sweep).await {
                 tracing::warn!(error = %error, "pending assets could not be read; the sweep finds them");
             }
+            self.start();
             if sweep {
                 sweep_at = self.assets.clock.now().plus(SWEEP);
+                if let Err(error) = self.erase().await {
+                    tracing::warn!(error = %error, "deleted videos could not be read; the sweep finds them");
+                }
             }
-            self.start();
         }
     }
 
@@ -109,6 +115,20 @@ impl Rounds {
             self.take_in(page);
             if last {
                 break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts what erases the files of deleted videos, in places that no transfer wants.
+    async fn erase(&self) -> Result<(), StoreError> {
+        for id in self.assets.reads.videos_to_purge(ERASED).await? {
+            let place = AssetId(id.0);
+            if self.flights.len() >= self.assets.config.assets.concurrency {
+                return Ok(());
+            }
+            if !self.flights.contains(&place) {
+                let _ = self.flights.start(place, &self.child.sockets, self.assets.clone().erase(id));
             }
         }
         Ok(())

@@ -4,7 +4,6 @@
 mod client;
 mod plan;
 mod table;
-mod watch;
 
 use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
@@ -14,7 +13,11 @@ use tokio::runtime::Runtime;
 
 use crate::{
     app::App,
-    cli::{DemoArgs, out, system},
+    cli::{
+        DemoArgs, out,
+        progress::{Lines, Mode},
+        system,
+    },
     clock::Clock,
     config::{Config, load, simulator::SimulatorConfig, telemetry::TelemetryConfig},
     simulator::{RunningSimulator, Simulator},
@@ -25,7 +28,6 @@ use crate::{
 use client::Client;
 use plan::{Expected, Submission, submissions};
 use table::{Row, table};
-use watch::Watch;
 
 /// The demo is given up after this: a machine that needs longer is stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -98,6 +100,8 @@ fn config(dir: &Path, simulator: &str) -> anyhow::Result<Config> {
     let mut config = load::shipped()?;
     dir.clone_into(&mut config.data_dir);
     "127.0.0.1:0".clone_into(&mut config.server.bind);
+    // A laptop that compiles beside it still shows the demo to its end.
+    config.store.read_timeout_ms = 5_000;
     config.polling.base_ms = 500;
     config.polling.cap_ms = 2_000;
     config.dispatch.reconcile_ms = 1_000;
@@ -118,7 +122,7 @@ fn config(dir: &Path, simulator: &str) -> anyhow::Result<Config> {
 
 async fn play(client: &Client, simulator: &str) -> anyhow::Result<Vec<Row>> {
     let plan = submissions();
-    let mut watch = Watch::of(plan.iter().map(|one| format!("{:24} {}", one.label, one.model)).collect());
+    let mut watch = Lines::of(plan.iter().map(|one| format!("{:24} {}", one.label, one.model)).collect(), Mode::Auto);
     let mut accepted = Vec::new();
     for (index, one) in plan.iter().enumerate() {
         let mut body = one.body.clone();
@@ -142,7 +146,7 @@ async fn play(client: &Client, simulator: &str) -> anyhow::Result<Vec<Row>> {
 }
 
 /// Looks until everything that was accepted has ended; cancels what the plan wants cancelled once it runs.
-async fn follow(client: &Client, plan: &[Submission], accepted: &[(u16, Value)], watch: &mut Watch) -> anyhow::Result<()> {
+async fn follow(client: &Client, plan: &[Submission], accepted: &[(u16, Value)], watch: &mut Lines) -> anyhow::Result<()> {
     loop {
         let mut open = 0;
         for (index, (one, (status, answer))) in plan.iter().zip(accepted).enumerate() {

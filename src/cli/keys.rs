@@ -7,14 +7,15 @@ use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
 use crate::{
-    cli::{ConfigFile, KeysCommand, out},
+    cli::{ConfigFile, KeysCommand, Quota, QuotaArgs, out},
     clock::Clock,
     config::load,
     domain::{
         id::{KeyId, ProjectId},
         money::Micros,
+        quota::Quotas,
     },
-    intake::keys::{self, Minted},
+    intake::keys::{self, Minted, QuotaChange},
     store::{KeyRecord, Keys, Scope, Store},
 };
 
@@ -25,7 +26,7 @@ use crate::{
 pub fn run(command: KeysCommand, out: &mut dyn Write) -> anyhow::Result<()> {
     let clock = Clock::System;
     match command {
-        KeysCommand::Create { name, project, admin, daily_limit, json, file } => {
+        KeysCommand::Create { name, project, admin, daily_limit, quotas, json, file } => {
             let scope = if admin { Scope::Admin } else { Scope::Client };
             let (minted, names) = beside(&file, async |store| {
                 let keys = store.keys();
@@ -33,6 +34,10 @@ pub fn run(command: KeysCommand, out: &mut dyn Write) -> anyhow::Result<()> {
                 if daily_limit.is_some() {
                     keys::limit(&keys, minted.record.id, daily_limit).await?;
                     minted.record.daily_limit = daily_limit;
+                }
+                let change = change(quotas);
+                if change.any() {
+                    minted.record.quotas = keys::set_quotas(&keys, minted.record.id, change).await?;
                 }
                 Ok((minted, project_names(&keys).await?))
             })?;
@@ -51,10 +56,20 @@ pub fn run(command: KeysCommand, out: &mut dyn Write) -> anyhow::Result<()> {
             let word = if done { "is revoked; servers refuse it within five seconds" } else { "was revoked before" };
             Ok(writeln!(out, "{id} {word}")?)
         }
-        KeysCommand::SetLimit { id, limit, file } => {
-            let id = parse(&id)?;
-            beside(&file, async |store| Ok(keys::limit(&store.keys(), id, limit.0).await?))?;
-            Ok(writeln!(out, "{id}: {}", limit_text(limit.0))?)
+        KeysCommand::SetLimit { id, limit, quotas, file } => {
+            let (id, change) = (parse(&id)?, change(quotas));
+            let told = beside(&file, async |store| {
+                let (keys, mut told) = (store.keys(), Vec::new());
+                if let Some(limit) = limit {
+                    keys::limit(&keys, id, limit.0).await?;
+                    told.push(limit_text(limit.0));
+                }
+                if change.any() {
+                    told.push(quota_text(keys::set_quotas(&keys, id, change).await?));
+                }
+                Ok(told)
+            })?;
+            Ok(writeln!(out, "{id}: {}", told.join(", "))?)
         }
         KeysCommand::Rotate { id, overlap, json, file } => {
             let id = parse(&id)?;
@@ -92,6 +107,20 @@ pub(super) fn limit_text(limit: Option<Micros>) -> String {
     limit.map_or_else(|| "no daily limit".to_owned(), |limit| format!("{} USD a day", limit.decimal()))
 }
 
+fn change(quotas: QuotaArgs) -> QuotaChange {
+    let said = |quota: Option<Quota>| quota.map(|quota| quota.0);
+    QuotaChange { per_minute: said(quotas.requests_per_minute), at_once: said(quotas.in_flight) }
+}
+
+fn quota_text(quotas: Quotas) -> String {
+    let text = |limit: Option<u32>, what: &str| match limit {
+        None => format!("{what} as configured"),
+        Some(0) => format!("{what} without limit"),
+        Some(limit) => format!("{limit} {what}"),
+    };
+    format!("{}, {}", text(quotas.per_minute, "requests a minute"), text(quotas.at_once, "requests at a time"))
+}
+
 fn parse(id: &str) -> anyhow::Result<KeyId> {
     id.parse().with_context(|| format!("`{id}` is no key's id; `longtake keys list` shows them"))
 }
@@ -112,6 +141,8 @@ fn described(record: &KeyRecord, names: &HashMap<ProjectId, String>) -> Value {
         "revokedAt": record.revoked_at,
         "expiresAt": record.expires_at,
         "dailyLimit": record.daily_limit,
+        "requestsPerMinute": record.quotas.per_minute,
+        "inFlight": record.quotas.at_once,
     })
 }
 

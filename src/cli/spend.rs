@@ -8,7 +8,12 @@ use serde_json::{Value, json};
 use crate::{
     cli::{SpendArgs, keys::beside, out},
     clock::Clock,
-    domain::{id::ProjectId, time::Timestamp},
+    config::load,
+    domain::{
+        balance::{AccountBalance, Balance},
+        id::ProjectId,
+        time::Timestamp,
+    },
     store::{SpendBy, SpendFilter, SpendRow},
 };
 
@@ -29,19 +34,24 @@ pub fn run(args: &SpendArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut by = args.by.clone();
     by.sort_unstable();
     by.dedup();
-    let (spend, names) = beside(&args.file, async |store| {
+    let (spend, names, balances) = beside(&args.file, async |store| {
         let names: BTreeMap<_, _> =
             store.keys().projects().await?.into_iter().map(|project| (project.id, project.name)).collect();
         let wanted = args.project.as_deref();
         let project = wanted.map(|wanted| known(&names, wanted)).transpose()?;
         let filter = SpendFilter { from, to, project, provider: args.provider.clone(), model: args.model.clone() };
-        Ok((store.reads().spend(&filter, &by).await?, names))
+        let mut balances = store.balances().all().await?;
+        balances.retain(|known| args.provider.as_deref().is_none_or(|wanted| wanted == &*known.provider));
+        Ok((store.reads().spend(&filter, &by).await?, names, balances))
     })?;
     if args.json {
         let lines: Vec<Value> = spend.rows.iter().map(|row| described(row, &names)).collect();
         let (from, to) = (Timestamp::of_day(from).date(), Timestamp::of_day(to).date());
         let total = described(&spend.total, &names);
-        let report = json!({"from": from, "to": to, "currency": "USD", "data": lines, "hasMore": spend.more, "total": total});
+        let balances: Vec<Value> = balances.iter().flat_map(left).collect();
+        let report = json!({
+            "from": from, "to": to, "currency": "USD", "data": lines, "hasMore": spend.more, "total": total, "balances": balances,
+        });
         return Ok(out::json(out, &report)?);
     }
     let mut rows: Vec<_> = spend.rows.iter().map(|row| cells(row, &names, "")).collect();
@@ -49,7 +59,74 @@ pub fn run(args: &SpendArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         rows.push(cells(&SpendRow::default(), &names, "…"));
     }
     rows.push(cells(&spend.total, &names, "total"));
-    Ok(out::table(out, ["DAY", "PROJECT", "PROVIDER", "MODEL", "HELD", "CHARGED", "AT RISK", "RELEASED"], &rows)?)
+    out::table(out, ["DAY", "PROJECT", "PROVIDER", "MODEL", "HELD", "CHARGED", "AT RISK", "RELEASED"], &rows)?;
+    let unpriced = unpriced(args)?;
+    if !unpriced.is_empty() {
+        writeln!(out, "\nNot in it, since their `price` is not set: {unpriced}")?;
+    }
+    if balances.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = balances.iter().flat_map(account).collect();
+    writeln!(out, "\nLeft at the providers, as last read; charged by our ledger between the two readings:")?;
+    Ok(out::table(out, ["PROVIDER", "ACCOUNT", "LEFT", "BEFORE", "CHARGED", "READ"], &rows)?)
+}
+
+/// How many models of each provider have no price: what they cost is in no book of ours, and a report that kept silent about it would
+/// be believed.
+fn unpriced(args: &SpendArgs) -> anyhow::Result<String> {
+    let config = load::load(args.file.config.as_deref())?;
+    let usable = |name: &str| config.providers.get(name).is_some_and(|section| section.enabled && section.has_credential());
+    let wanted = |name: &str| args.provider.as_deref().is_none_or(|wanted| wanted == name);
+    let mut counts = BTreeMap::<&str, u64>::new();
+    for model in config.models.values().filter(|model| model.price.is_unknown()) {
+        if usable(&model.provider) && wanted(&model.provider) {
+            *counts.entry(&model.provider).or_default() += 1;
+        }
+    }
+    let words: Vec<_> = counts.iter().map(|(provider, count)| format!("{count} models of {provider}")).collect();
+    Ok(words.join(", "))
+}
+
+/// The lines of an account: one an amount, and why the newest try told nothing.
+fn account(known: &AccountBalance) -> Vec<[String; 6]> {
+    let amount = |one: Option<&Balance>| {
+        let pack = |one: &Balance| one.pack.as_ref().map(|pack| format!(" ({pack})")).unwrap_or_default();
+        one.map_or_else(|| "-".to_owned(), |one| format!("{} {}{}", one.decimal(), one.unit, pack(one)))
+    };
+    let charged = known.charged_between().map_or_else(|| "-".to_owned(), |charged| format!("{} USD", charged.decimal()));
+    let read = match (&known.newest, &known.error) {
+        (_, Some((why, at))) => format!("failed {}: {why}", at.rfc3339()),
+        (Some(reading), None) => reading.at.rfc3339(),
+        (None, None) => "not yet".to_owned(),
+    };
+    let line = |(now, before)| {
+        [known.provider.to_string(), known.account.to_string(), amount(now), amount(before), charged.clone(), read.clone()]
+    };
+    known.amounts().into_iter().map(line).collect()
+}
+
+/// The same for programs, with the members of the report over HTTP.
+fn left(known: &AccountBalance) -> Vec<Value> {
+    let line = |(now, before): (Option<&Balance>, Option<&Balance>)| {
+        let mut told = json!({
+            "provider": &*known.provider,
+            "account": &*known.account,
+            "pack": now.and_then(|now| now.pack.as_deref()),
+            "amount": now.map(Balance::decimal),
+            "unit": now.map(|now| &*now.unit),
+            "readAt": known.newest.as_ref().map(|reading| reading.at),
+            "previousAmount": before.map(Balance::decimal),
+            "previousReadAt": known.previous.as_ref().map(|reading| reading.at),
+            "ledgerCharged": known.charged_between(),
+            "error": known.error.as_ref().map(|(why, _)| why),
+        });
+        if let Some(members) = told.as_object_mut() {
+            members.retain(|_, value| !value.is_null());
+        }
+        told
+    };
+    known.amounts().into_iter().map(line).collect()
 }
 
 fn known(names: &BTreeMap<ProjectId, String>, wanted: &str) -> anyhow::Result<ProjectId> {

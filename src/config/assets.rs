@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AssetsConfig {
-    /// Transfers at a time. Default 8.
+    /// Transfers at a time, each with a buffer of up to 256 KiB. Default 32: one waits most of its time for the provider, the disk
+    /// and the commit.
     pub concurrency: usize,
     /// Largest image in bytes. Default 64 MiB.
     pub max_image_bytes: u64,
@@ -31,7 +32,7 @@ pub struct AssetsConfig {
 impl Default for AssetsConfig {
     fn default() -> Self {
         Self {
-            concurrency: 8,
+            concurrency: 32,
             max_image_bytes: 64 * 1024 * 1024,
             max_video_bytes: 2 * 1024 * 1024 * 1024,
             retry_delay_ms: 1_000,

@@ -12,6 +12,9 @@ pub struct DispatchConfig {
     pub sweep_ms: u64,
     /// Queued generations looked at in one round and provider. Default 256.
     pub batch: u64,
+    /// How long one priority has to wait before it counts like the next more urgent one, seconds. Default 60: the least urgent work of a
+    /// provider that is always full waits nine minutes for a turn.
+    pub priority_s: u64,
     /// An offered generation that did not move is offered again after this, milliseconds. Default 5,000.
     pub offer_ms: u64,
     /// A generation that was never submitted ends after this, seconds. Default 86,400.
@@ -46,6 +49,7 @@ impl Default for DispatchConfig {
         Self {
             sweep_ms: 1_000,
             batch: 256,
+            priority_s: 60,
             offer_ms: 5_000,
             queue_deadline_s: 86_400,
             not_after_ms: 5_000,

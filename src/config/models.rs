@@ -64,6 +64,15 @@ pub struct PriceConfig {
     pub variants: Vec<PriceVariant>,
 }
 
+impl PriceConfig {
+    /// Whether no amount is known: nothing is held or charged by it.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        let variants = self.variants.iter().flat_map(|other| [other.per_call, other.per_output, other.per_second]);
+        [self.per_call, self.per_output, self.per_second].into_iter().chain(variants).all(|amount| amount <= 0.0)
+    }
+}
+
 /// Another price, when all of these parameters have these values.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

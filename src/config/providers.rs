@@ -40,7 +40,8 @@ pub struct ProviderConfig {
     pub webhooks: bool,
     /// What signs this provider's webhooks, for accounts that name none of their own (Kling, Replicate and Pollo show it in their
     /// console; for BFL it is made up and sent along). Several, separated by white space, to rotate. Where it is set, a webhook
-    /// without a right signature is refused; where it is not, the unguessable URL alone is the proof.
+    /// without a right signature is refused; where it is not, Replicate is asked for it, and elsewhere the unguessable URL alone is the
+    /// proof.
     #[serde(serialize_with = "redacted")]
     pub webhook_secret: Option<SecretString>,
     /// File that holds it.
@@ -106,6 +107,15 @@ impl Default for ProviderConfig {
             s3_path_prefix: None,
             options: BTreeMap::new(),
         }
+    }
+}
+
+impl ProviderConfig {
+    /// Whether any credential is given, usable or not.
+    #[must_use]
+    pub fn has_credential(&self) -> bool {
+        let own = self.api_key.is_some() || self.api_key_file.is_some() || self.access_key.is_some();
+        own || !self.accounts.is_empty()
     }
 }
 

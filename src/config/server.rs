@@ -53,6 +53,11 @@ pub struct ServerConfig {
     pub drain_s: u64,
     /// Unfinished generations above which new ones are answered 503. Default 1,000,000.
     pub max_unfinished: u64,
+    /// Requests a key may send a minute where nothing is said of the key itself; 0 (default): no limit. Each server counts for itself.
+    pub requests_per_minute: u32,
+    /// Requests a key may have under way at a time where nothing is said of the key itself, long polls and streams among them;
+    /// 0 (default): no limit.
+    pub in_flight: u32,
 }
 
 impl Default for ServerConfig {
@@ -70,6 +75,8 @@ impl Default for ServerConfig {
             max_connections: 4096,
             drain_s: 25,
             max_unfinished: 1_000_000,
+            requests_per_minute: 0,
+            in_flight: 0,
         }
     }
 }

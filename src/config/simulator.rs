@@ -240,10 +240,13 @@ pub struct TuziSandbox {
     pub new_api_answers: bool,
     /// Seconds an output URL lives after the end of its task; not established, one day assumed.
     pub output_ttl_secs: u64,
+    /// Failures of its own styles cost as much as successes. Not established: clients report only that a broken answer is not refunded,
+    /// hence the worse of both. What it relays of Kling bills as Kling does.
+    pub bills_failures: bool,
 }
 
 impl Default for TuziSandbox {
     fn default() -> Self {
-        Self { keys: Vec::new(), submits_per_minute: 0, new_api_answers: false, output_ttl_secs: 86_400 }
+        Self { keys: Vec::new(), submits_per_minute: 0, new_api_answers: false, output_ttl_secs: 86_400, bills_failures: true }
     }
 }

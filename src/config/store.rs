@@ -19,7 +19,8 @@ pub struct StoreConfig {
     pub recent: usize,
     /// Longest read in milliseconds (SQLite) and statement timeout of readers (PostgreSQL). Default 250.
     pub read_timeout_ms: u64,
-    /// SQLite: pages in the write-ahead log at which a commit checkpoints. Default 16,000; a passive one runs beside it.
+    /// SQLite: pages in the write-ahead log at which a commit checkpoints. Default 48,000 (200 MB);
+    /// before that a passive one beside it has moved most of them, three times a second.
     pub wal_autocheckpoint: u32,
     /// PostgreSQL: longest statement, lock wait and idle transaction of the writers, milliseconds. Default 2,000.
     pub write_timeout_ms: u64,
@@ -34,7 +35,7 @@ impl Default for StoreConfig {
             readers: 4,
             recent: 4096,
             read_timeout_ms: 250,
-            wal_autocheckpoint: 16_000,
+            wal_autocheckpoint: 48_000,
             write_timeout_ms: 2_000,
         }
     }

@@ -1,10 +1,10 @@
 //! The dispatcher. Woken by births, by places that became free, and by a slow sweep; offers queued generations to the adapter actors
-//! within the budgets, and ends what may not be submitted any more. If it dies, its offers are forgotten with it and made again from
-//! the rows; an offer made twice loses at the compare-and-set of its intent.
+//! within the budgets, and does the work at the end of the line. If it dies, its offers are forgotten with it and made again from the
+//! rows; an offer made twice loses at the compare-and-set of its intent.
 
 use std::{
-    collections::{BTreeSet, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,7 +13,12 @@ use actix::{Actor, AsyncContext, Context, WrapFuture};
 use crate::{
     clock::Clock,
     config::Config,
-    dispatch::{offers::Offers, unsubmitted},
+    dispatch::{
+        endings::{self, Cursors},
+        look::{Around, Look},
+        offers::Offers,
+        plan::Turns,
+    },
     domain::{
         generation::GenerationState,
         id::{AttemptId, GenerationId},
@@ -21,16 +26,13 @@ use crate::{
         time::Timestamp,
     },
     observe::{ChildContext, Live},
-    providers::registry::{Provider, Registry},
-    store::{
-        Journal, Reads, Remembered, Spool, StoreError,
-        change::{Start, commit},
+    providers::{
+        catalogue::Catalogue,
+        registry::{Provider, Registry},
     },
+    store::{Journal, Reads, Remembered, Spool, StoreError},
     wake::{Offer, Wakes, Woken},
 };
-
-/// Rows a round looks at for cancels and deadlines.
-const ENDINGS: u64 = 500;
 
 /// What the dispatcher needs.
 #[derive(Clone)]
@@ -43,6 +45,8 @@ pub struct Dispatch {
     pub spool: Spool,
     /// Providers with their budgets.
     pub registry: Arc<Registry>,
+    /// Models, for how long they may take.
+    pub catalogue: Arc<Catalogue>,
     /// Live `why`.
     pub live: Live,
     /// Time.
@@ -77,8 +81,11 @@ impl Actor for Dispatcher {
         let rounds = Rounds {
             dispatch: self.dispatch.clone(),
             child: self.child.clone(),
-            offers: Mutex::default(),
-            crowd: Mutex::new(crowd),
+            offers: Offers::default(),
+            turns: HashMap::new(),
+            crowd,
+            batches: true,
+            cursors: Cursors::default(),
         };
         ctx.spawn(rounds.run().into_actor(self));
     }
@@ -87,13 +94,40 @@ impl Actor for Dispatcher {
 struct Rounds {
     dispatch: Dispatch,
     child: ChildContext,
-    offers: Mutex<Offers>,
-    /// Providers at which something due waits for a place, as far as the last look showed: their order is the database's.
-    crowd: Mutex<HashSet<ProviderName>>,
+    offers: Offers,
+    /// Who went when, by provider.
+    turns: HashMap<ProviderName, Turns>,
+    /// Providers at which something that could go waits for a place, as far as the last look showed: whose turn it is, is the plan's
+    /// decision over all that waits.
+    crowd: HashSet<ProviderName>,
+    /// Whether there were open batches when somebody last asked everywhere.
+    batches: bool,
+    cursors: Cursors,
+}
+
+/// What a look at a provider is for. What is outside of batches and could go at once needs none, where nobody waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Sought {
+    /// No look.
+    Nothing,
+    /// Lines of batches: a place of one may have become free.
+    Batches,
+    /// Whatever waits.
+    Anything,
+}
+
+/// What wakes told.
+struct Heard {
+    /// What any provider may have to offer.
+    sought: Sought,
+    /// What others may have waited for.
+    ended: Vec<GenerationId>,
+    /// Of which nothing is remembered, as of all that a client wished cancelled.
+    unknown: Vec<GenerationId>,
 }
 
 impl Rounds {
-    async fn run(self) {
+    async fn run(mut self) {
         let sweep = Duration::from_millis(self.dispatch.config.dispatch.sweep_ms);
         let mut sweep_at = self.dispatch.clock.now();
         loop {
@@ -115,63 +149,120 @@ impl Rounds {
         }
     }
 
-    async fn round(&self, woken: Option<&Woken<GenerationId>>) -> Result<(), StoreError> {
+    async fn round(&mut self, woken: Option<&Woken<GenerationId>>) -> Result<(), StoreError> {
         // Before anything further is submitted, the database knows what providers told us while it was away.
         let merged = self.dispatch.spool.merge(&self.dispatch.journal, &self.dispatch.reads).await?;
         merged.attempts.into_iter().for_each(|attempt| self.dispatch.wakes.reconcile.one(attempt));
-        let now = self.dispatch.clock.now();
-        let Some(woken) = woken else {
-            self.give_back_lost(now).await?;
-            self.end_unsubmitted().await?;
-            return self.offer_all(|_| true).await;
-        };
-        let mut everywhere = woken.everywhere;
-        for id in &woken.ids {
-            self.offers().moved(*id);
-            match self.dispatch.reads.remembered(*id) {
-                Remembered::Row(generation) => self.offer_known(&generation, now),
-                // Its place may have become free, for those that wait for one.
-                Remembered::Over => {}
-                Remembered::Nothing => everywhere = true,
-            }
+        let Some(woken) = woken else { return self.sweep().await };
+        let heard = self.hear(woken).await;
+        if woken.everywhere {
+            self.batches = self.any_batches().await?;
         }
-        // A provider that takes nothing is looked at by the sweep only.
-        self.offer_all(|provider| provider.disabled.is_none() && (everywhere || self.crowd().contains(&provider.name))).await
+        if woken.everywhere || !heard.ended.is_empty() {
+            endings::batches(&self.dispatch).await;
+        }
+        endings::cancelled(&self.dispatch, &heard.unknown).await;
+        endings::dependents(&self.dispatch, &heard.ended).await;
+        self.offer_all(heard.sought).await
     }
 
-    async fn offer_all(&self, which: impl Fn(&Provider) -> bool) -> Result<(), StoreError> {
-        for provider in self.dispatch.registry.all().filter(|provider| which(provider)) {
-            self.offer_of(provider).await?;
+    /// Takes in whom the wakes name and offers who can go at once.
+    async fn hear(&mut self, woken: &Woken<GenerationId>) -> Heard {
+        let now = self.dispatch.clock.now();
+        let sought = if woken.everywhere { Sought::Anything } else { Sought::Nothing };
+        let mut heard = Heard { sought, ended: Vec::new(), unknown: Vec::new() };
+        for id in &woken.ids {
+            let remembered = self.dispatch.reads.remembered(*id);
+            if !self.in_hand(*id, &remembered).await {
+                self.offers.moved(*id);
+            }
+            match remembered {
+                Remembered::Row(row) => {
+                    // Its place may have become free for another line of its batch.
+                    if row.batch.is_some() {
+                        heard.sought = heard.sought.max(Sought::Batches);
+                        heard.ended.extend(Some(*id).filter(|_| row.state().terminal()));
+                    }
+                    self.offer_known(&row, now);
+                }
+                // Its place may have become free, for those that wait for one.
+                Remembered::Over { batch: false } => {}
+                Remembered::Over { batch: true } => {
+                    heard.sought = heard.sought.max(Sought::Batches);
+                    heard.ended.push(*id);
+                }
+                Remembered::Nothing => {
+                    heard.sought = Sought::Anything;
+                    heard.ended.push(*id);
+                    heard.unknown.push(*id);
+                }
+            }
+        }
+        heard
+    }
+
+    /// Whether what a wake names is on offer and has not moved: the wake of a birth may come after a look at the database has found it.
+    /// An offer that came to nothing has given its place in the budget back.
+    async fn in_hand(&self, id: GenerationId, remembered: &Remembered) -> bool {
+        let Some((provider, offer)) = self.offers.open(id) else { return false };
+        let account = self.dispatch.registry.provider(provider).and_then(|provider| provider.account(&offer.account));
+        let held = account.is_some_and(|account| account.budget.holds(offer.attempt));
+        match remembered {
+            Remembered::Row(row) => held && self.offers.made_of(row).is_some(),
+            Remembered::Over { .. } => false,
+            // Of a row that is not remembered, its attempt tells.
+            Remembered::Nothing => held && matches!(self.dispatch.reads.attempt(offer.attempt).await, Ok(None)),
+        }
+    }
+
+    async fn any_batches(&self) -> Result<bool, StoreError> {
+        Ok(!self.dispatch.reads.open_batches(None, 1).await?.is_empty())
+    }
+
+    async fn sweep(&mut self) -> Result<(), StoreError> {
+        self.batches = self.any_batches().await?;
+        self.give_back_lost().await?;
+        endings::sweep(&self.dispatch, &mut self.cursors).await;
+        self.offer_all(Sought::Anything).await?;
+        endings::budgets(&self.dispatch).await;
+        Ok(())
+    }
+
+    /// Looks at every provider, for what is sought; where others wait for a place, for anything.
+    async fn offer_all(&mut self, sought: Sought) -> Result<(), StoreError> {
+        let providers: Vec<_> = self.dispatch.registry.all().filter(|provider| provider.disabled.is_none()).cloned().collect();
+        for provider in providers {
+            let sought = if self.crowd.contains(&provider.name) { Sought::Anything } else { sought };
+            if sought != Sought::Nothing {
+                self.offer_of(&provider, sought).await?;
+            }
         }
         Ok(())
     }
 
-    /// Offers a generation of which the row is at hand. Where others wait, the database says whose turn it is.
-    fn offer_known(&self, generation: &Generation, now: Timestamp) {
-        let due = generation.state() == GenerationState::Queued && generation.progress.not_before <= now;
-        let Some(provider) = self.dispatch.registry.provider(&generation.provider) else { return };
-        if !due || provider.disabled.is_some() || self.crowd().contains(&provider.name) || !self.wanted(generation) {
+    /// Offers a generation of which the row is at hand. Where others wait, and where a batch has its conditions, the plan
+    /// says whose turn it is.
+    fn offer_known(&mut self, row: &Generation, now: Timestamp) {
+        if row.state() != GenerationState::Queued {
             return;
         }
-        match self.place(provider, generation) {
-            Ok(offer) => self.hand_over(provider, offer),
-            Err(why) => {
-                self.dispatch.live.update(generation.id, |view| view.why = Some(why));
-                self.crowd().insert(Arc::clone(&provider.name));
-            }
+        // What was said of its last submit is over.
+        self.dispatch.live.forget(row.id);
+        let Some(provider) = self.dispatch.registry.provider(&row.provider).cloned() else { return };
+        let wanted = row.progress.not_before <= now && row.cancel_requested_at.is_none() && !self.offers.holds(row.id);
+        if !wanted || row.batch.is_some() || provider.disabled.is_some() || self.crowd.contains(&provider.name) {
+            return;
         }
-    }
-
-    /// Whether it is neither offered already nor cancelled.
-    fn wanted(&self, generation: &Generation) -> bool {
-        !self.offers().holds(generation.id) && generation.cancel_requested_at.is_none()
+        match self.place(&provider, row, now) {
+            Some(offer) => self.hand_over(&provider, row, offer, now),
+            None => drop(self.crowd.insert(Arc::clone(&provider.name))),
+        }
     }
 
     /// A lost offer's place in the budget is free again, unless its intent was committed after all.
-    async fn give_back_lost(&self, now: Timestamp) -> Result<(), StoreError> {
+    async fn give_back_lost(&mut self) -> Result<(), StoreError> {
         let after = Duration::from_millis(self.dispatch.config.dispatch.offer_ms);
-        let lost = self.offers().expired(after, now);
-        for (provider, offer) in lost {
+        for (provider, offer) in self.offers.expired(after, self.dispatch.clock.now()) {
             let submitted = self.dispatch.reads.attempt(offer.attempt).await?.is_some();
             let account = self.dispatch.registry.provider(&provider).and_then(|provider| provider.account(&offer.account));
             if let (false, Some(account)) = (submitted, account) {
@@ -181,77 +272,59 @@ impl Rounds {
         Ok(())
     }
 
-    async fn end_unsubmitted(&self) -> Result<(), StoreError> {
+    /// Lets those go at a provider whose turn it is, as far as there is room.
+    async fn offer_of(&mut self, provider: &Arc<Provider>, sought: Sought) -> Result<(), StoreError> {
         let now = self.dispatch.clock.now();
-        let mut ids: BTreeSet<_> = self.dispatch.reads.cancel_wanted(ENDINGS).await?.into_iter().collect();
-        ids.extend(self.dispatch.reads.queue_expired(now, ENDINGS).await?);
-        for id in ids {
-            let decide = |loaded: &crate::store::Loaded| unsubmitted::end(loaded, now);
-            let after = commit(&self.dispatch.reads, &self.dispatch.journal, Start::Load(id), decide).await?;
-            if after.is_some_and(|loaded| loaded.generation.state().terminal()) {
-                self.dispatch.live.forget(id);
-            }
+        // Nobody need be asked who goes next where nobody can; and until it is known that nobody waits, somebody may.
+        self.crowd.insert(Arc::clone(&provider.name));
+        if provider.room(now).is_ok() && !self.fill(provider, sought, now).await? {
+            self.crowd.remove(&provider.name);
         }
         Ok(())
     }
 
-    async fn offer_of(&self, provider: &Arc<Provider>) -> Result<(), StoreError> {
-        let now = self.dispatch.clock.now();
-        let page = self.dispatch.config.dispatch.batch;
-        let queued = self.dispatch.reads.queued(&provider.name, now, page).await?;
-        let more = u64::try_from(queued.len()).is_ok_and(|found| found >= page);
-        let mut full: Option<String> = provider.disabled.clone();
-        for generation in queued {
-            if !self.wanted(&generation) {
-                continue;
+    /// Offers head after head until nothing waits or nothing has room; answers whether anything that could go is left.
+    async fn fill(&mut self, provider: &Arc<Provider>, sought: Sought, now: Timestamp) -> Result<bool, StoreError> {
+        let dispatch = self.dispatch.clone();
+        let (page, step) = (dispatch.config.dispatch.batch, Duration::from_secs(dispatch.config.dispatch.priority_s));
+        let most = usize::try_from(page).unwrap_or(usize::MAX);
+        let (batches, singles) = (self.batches, sought == Sought::Anything);
+        let mut look =
+            Look::at(&provider.name, now, page, Around { reads: &dispatch.reads, offers: &self.offers, batches, singles })
+                .await?;
+        self.turns(provider).forget_idle(&look.heads(), step, now);
+        while let Some(at) = self.turns(provider).next(&look.heads(), step, now) {
+            let Some(row) = look.row(at).cloned() else { break };
+            // What was handed over is to move before more is: their queue is bounded.
+            if self.offers.at(&provider.name) >= most {
+                return Ok(true);
             }
-            let why = match &full {
-                Some(why) => why.clone(),
-                None => match self.place(provider, &generation) {
-                    Ok(offer) => {
-                        self.hand_over(provider, offer);
-                        continue;
-                    }
-                    Err(why) => why,
-                },
-            };
-            self.dispatch.live.update(generation.id, |view| view.why = Some(why.clone()));
-            full = Some(why);
+            let Some(offer) = self.place(provider, &row, now) else { return Ok(true) };
+            self.hand_over(provider, &row, offer, now);
+            if provider.room(now).is_err() {
+                return Ok(true);
+            }
+            look.take(at, Around { reads: &dispatch.reads, offers: &self.offers, batches, singles }).await?;
         }
-        if more || full.is_some() {
-            self.crowd().insert(Arc::clone(&provider.name));
-        } else {
-            self.crowd().remove(&provider.name);
-        }
-        Ok(())
+        Ok(look.more())
+    }
+
+    fn turns(&mut self, provider: &Provider) -> &mut Turns {
+        self.turns.entry(Arc::clone(&provider.name)).or_default()
     }
 
     /// A place in the budget of the first account that has one.
-    fn place(&self, provider: &Provider, generation: &Generation) -> Result<Offer, String> {
-        let now = self.dispatch.clock.now();
+    fn place(&self, provider: &Provider, row: &Generation, now: Timestamp) -> Option<Offer> {
         let attempt = AttemptId::fresh();
-        let mut why = format!("{}: no account is configured", provider.name);
-        for account in &provider.accounts {
-            match account.admit(attempt, now) {
-                Ok(()) => return Ok(Offer { generation: generation.id, attempt, account: Arc::clone(&account.name) }),
-                Err(wait) => why = wait.why,
-            }
-        }
-        Err(why)
+        let account = provider.accounts.iter().find(|account| account.admit(attempt, now).is_ok())?;
+        Some(Offer { generation: row.id, attempt, account: Arc::clone(&account.name) })
     }
 
-    fn hand_over(&self, provider: &Provider, offer: Offer) {
-        self.offers().put(Arc::clone(&provider.name), offer.clone(), self.dispatch.clock.now());
+    fn hand_over(&mut self, provider: &Provider, row: &Generation, offer: Offer, now: Timestamp) {
+        self.turns(provider).went(row.project, row.priority, now);
+        self.offers.put(row, offer.clone(), now);
         if let Some(wake) = self.dispatch.wakes.offers.get(&provider.name) {
             wake.one(offer);
         }
-    }
-
-    fn crowd(&self) -> MutexGuard<'_, HashSet<ProviderName>> {
-        self.crowd.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn offers(&self) -> MutexGuard<'_, Offers> {
-        self.offers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,15 +12,15 @@ pub struct Balance {
     /// In millionths of the unit.
     pub millionths: i64,
     /// The provider's word, such as `credits`.
-    pub unit: &'static str,
+    pub unit: Arc<str>,
 }
 
 impl Balance {
     /// So many of a unit, rounded to a millionth; none for what is no amount.
     #[must_use]
-    pub fn of(pack: Option<String>, amount: f64, unit: &'static str) -> Option<Self> {
+    pub fn of(pack: Option<String>, amount: f64, unit: &str) -> Option<Self> {
         // The same scale as money, and the same rounding.
-        amount.is_finite().then(|| Self { pack, millionths: Micros::from_dollars(amount).0, unit })
+        amount.is_finite().then(|| Self { pack, millionths: Micros::from_dollars(amount).0, unit: unit.into() })
     }
 
     /// Decimal text with six places.
@@ -81,6 +81,18 @@ impl AccountBalance {
             }
             Err(why) => self.error = Some((why, now)),
         }
+    }
+
+    /// Each amount of the newest reading beside the same one before; one without any where none was told yet.
+    #[must_use]
+    pub fn amounts(&self) -> Vec<(Option<&Balance>, Option<&Balance>)> {
+        let before = |now: &Balance| {
+            let same = |old: &&Balance| old.pack == now.pack && old.unit == now.unit;
+            self.previous.iter().flat_map(|reading| &reading.balances).find(same)
+        };
+        let newest = self.newest.iter().flat_map(|reading| &reading.balances);
+        let all: Vec<_> = newest.map(|now| (Some(now), before(now))).collect();
+        if all.is_empty() { vec![(None, None)] } else { all }
     }
 
     /// What our books charged between the two readings.

@@ -68,6 +68,10 @@ codes! {
     MethodNotAllowed = "METHOD_NOT_ALLOWED", 405, "The method is not allowed here", Never, Debug;
     /// The state it is in does not allow it.
     Conflict = "CONFLICT", 409, "The present state does not allow this", Never, Info;
+    /// The same request, by its idempotency key, is being carried out.
+    RequestInFlight = "REQUEST_IN_FLIGHT", 409, "The same request is being carried out", Later, Info;
+    /// The idempotency key was used for a request with another body.
+    IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", 422, "The idempotency key belongs to another request", Never, Info;
     /// The body is larger than the limit.
     PayloadTooLarge = "PAYLOAD_TOO_LARGE", 413, "The body is too large", Never, Info;
     /// The body is of a type that is not read here.

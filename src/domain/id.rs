@@ -70,6 +70,12 @@ ids! {
     ProjectId = "proj";
     /// One API key.
     KeyId = "key";
+    /// Many generations that were submitted together.
+    BatchId = "batch";
+    /// One place where a project wants to be told of events.
+    EndpointId = "whe";
+    /// One event on its way to one place.
+    DeliveryId = "whd";
     /// One run of the process.
     NodeId = "node";
 }

@@ -7,11 +7,12 @@ use serde_json::{Map, Value};
 
 use crate::domain::{
     attempt::AttemptState,
+    batch::BatchPlace,
     error::Failure,
     generation::{GenerationState, Progress},
-    id::{AssetId, AttemptId, GenerationId, KeyId, ProjectId},
+    id::{AssetId, AttemptId, BatchId, GenerationId, KeyId, ProjectId},
     money::Micros,
-    slots::Slots,
+    slots::{Slot, Slots},
     time::Timestamp,
     unconfirmed::OnUnconfirmed,
 };
@@ -90,6 +91,12 @@ pub struct Generation {
     pub request_id: Arc<str>,
     /// What follows when nobody can say whether the provider accepted a submit.
     pub on_unconfirmed: OnUnconfirmed,
+    /// Its line of a batch.
+    pub batch: Option<BatchPlace>,
+    /// The failed generation whose line it took.
+    pub retry_of: Option<GenerationId>,
+    /// The generation that took its line; never written by a transition.
+    pub replaced_by: Option<GenerationId>,
 }
 
 impl Generation {
@@ -104,6 +111,34 @@ impl Generation {
     pub const fn slots(&self) -> &Slots {
         &self.progress.slots
     }
+
+    /// Whether its row shows that anything was tried; lists and counts read no attempts.
+    #[must_use]
+    pub fn tried(&self) -> bool {
+        let untouched = self.slots().count(Slot::Owed) == usize::from(self.slots().len());
+        !untouched || self.progress.tries > 0 || self.failure.is_some()
+    }
+
+    /// The row as it was born: nothing that a transition or a fact changes is lost on the way back.
+    #[must_use]
+    pub fn as_born(&self) -> Self {
+        let progress = Progress {
+            state: self.born_state,
+            slots: Slots::owed(self.outputs, self.per_call),
+            not_before: self.created_at,
+            tries: 0,
+        };
+        Self {
+            version: 0,
+            progress,
+            updated_at: self.created_at,
+            ended_at: None,
+            cancel_requested_at: None,
+            failure: None,
+            replaced_by: None,
+            ..self.clone()
+        }
+    }
 }
 
 /// What the client asked for, defaults applied: the large, cold part, read when it is shown or submitted.
@@ -112,7 +147,7 @@ impl Generation {
 pub struct GenerationRequest {
     /// The prompt, trimmed.
     pub prompt: String,
-    /// http(s) or data: URLs.
+    /// http(s) or data: URLs, or the text of a [`crate::domain::reference::ResultReference`].
     #[serde(default)]
     pub input_images: Vec<String>,
     /// How many outputs.
@@ -126,6 +161,9 @@ pub struct GenerationRequest {
     /// The client's own notes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
+    /// Whom to tell of its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_url: Option<String>,
 }
 
 /// What a provider gave us to find its task again.
@@ -211,6 +249,8 @@ pub struct Attempt {
     pub failure: Option<Failure>,
     /// When an operator declared it lost: the provider has no such task, its money is at risk no longer.
     pub lost_at: Option<Timestamp>,
+    /// Since when its place in its batch is free again, although it is not over: it takes longer than it should.
+    pub released_at: Option<Timestamp>,
 }
 
 /// Where an asset stands.
@@ -224,11 +264,13 @@ pub enum AssetState {
     Linked,
     /// Given up.
     Failed,
+    /// Its owner deleted it: the file is gone, the row stays.
+    Deleted,
 }
 
 impl AssetState {
     /// Every state.
-    pub const ALL: [Self; 4] = [Self::Pending, Self::Stored, Self::Linked, Self::Failed];
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Stored, Self::Linked, Self::Failed, Self::Deleted];
 
     /// The number in the store; never renumber.
     #[must_use]
@@ -238,6 +280,7 @@ impl AssetState {
             Self::Stored => 1,
             Self::Linked => 2,
             Self::Failed => 3,
+            Self::Deleted => 4,
         }
     }
 
@@ -313,6 +356,8 @@ pub struct History {
 pub struct Event {
     /// Generation.
     pub generation: GenerationId,
+    /// Its batch.
+    pub batch: Option<BatchId>,
     /// Project.
     pub project: ProjectId,
     /// Such as `generation.completed`.
@@ -320,3 +365,6 @@ pub struct Event {
     /// When.
     pub at: Timestamp,
 }
+
+#[cfg(test)]
+pub mod tests;

@@ -2,6 +2,7 @@
 //! per poll, nothing is reset by a restart, and restarts do not fall in phase (design: waiting).
 
 pub mod course;
+pub mod expectation;
 pub mod histogram;
 
 use std::time::Duration;

@@ -16,14 +16,16 @@ use std::future::{Ready, ready};
 use subtle::ConstantTimeEq;
 
 use crate::{
+    clock::Clock,
     domain::{
         error::ErrorCode,
         id::{KeyId, ProjectId},
         limits::Limits,
         money::Micros,
+        quota::Quotas,
         time::Timestamp,
     },
-    http::{Api, problem::Problem},
+    http::{Api, problem::Problem, quota::Pass},
     intake::key_text::KeyText,
     store::{KeyRecord, Keys, Scope, StoreError},
 };
@@ -80,6 +82,8 @@ pub struct Caller {
     pub scope: Scope,
     /// What may be promised a UTC day.
     pub limits: Limits,
+    /// What it may ask of the service.
+    pub quotas: Quotas,
 }
 
 impl FromRequest for Caller {
@@ -105,10 +109,15 @@ pub async fn gate(access: Access, request: ServiceRequest, next: Next<BoxBody>) 
         (Access::Admin, Scope::Client) => Err(Problem::new(ErrorCode::PermissionDenied, "this route needs an admin key")),
         (Access::Open | Access::Client | Access::Admin, Scope::Client | Scope::Admin) => Ok(caller),
     });
-    match allowed {
-        Ok(caller) => {
+    let counted = allowed.and_then(|caller| Ok((caller, count(&request, caller)?)));
+    match counted {
+        Ok((caller, pass)) => {
             request.extensions_mut().insert(caller);
-            next.call(request).await
+            let response = next.call(request).await?;
+            Ok(match pass {
+                Some((pass, clock)) => pass.ride(response, clock.now()),
+                None => response,
+            })
         }
         Err(problem) => {
             // Not `into_response`: it would drop the problem and keep its bytes only.
@@ -116,6 +125,13 @@ pub async fn gate(access: Access, request: ServiceRequest, next: Next<BoxBody>) 
             Ok(ServiceResponse::new(request, HttpResponse::from_error(problem)))
         }
     }
+}
+
+/// Counts the request for its key, where that has limits.
+fn count(request: &ServiceRequest, caller: Caller) -> Result<Option<(Pass, Clock)>, Problem> {
+    let Some(api) = request.app_data::<web::Data<Api>>() else { return Ok(None) };
+    let pass = api.meters.enter(request.request(), caller.key, caller.quotas, api.clock.now())?;
+    Ok(pass.map(|pass| (pass, api.clock.clone())))
 }
 
 async fn identify(request: &ServiceRequest) -> Result<Caller, Problem> {
@@ -127,8 +143,10 @@ async fn identify(request: &ServiceRequest) -> Result<Caller, Problem> {
     };
     let record = find(api, &key).await?.ok_or_else(|| refused("the key is unknown"))?;
     valid(&record.record, api.clock.now())?;
-    let KeyRecord { id, project, scope, daily_limit, .. } = record.record;
-    Ok(Caller { key: id, project, scope, limits: Limits { project: record.project_limit, key: daily_limit } })
+    let KeyRecord { id, project, scope, daily_limit, quotas, .. } = record.record;
+    let (server, limits) = (&api.config.server, Limits { project: record.project_limit, key: daily_limit });
+    let others = Quotas { per_minute: Some(server.requests_per_minute), at_once: Some(server.in_flight) };
+    Ok(Caller { key: id, project, scope, limits, quotas: quotas.or(others) })
 }
 
 /// The scheme is case-insensitive (RFC 9110 §11.1).
@@ -192,6 +210,7 @@ mod tests {
             revoked_at,
             expires_at,
             daily_limit: None,
+            quotas: Quotas::default(),
         }
     }
 

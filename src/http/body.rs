@@ -11,7 +11,7 @@ use actix_web::{
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use crate::{config::server::ServerConfig, domain::error::ErrorCode, http::problem::Problem};
+use crate::{config::server::ServerConfig, domain::error::ErrorCode, http::problem::Problem, intake::json as text};
 
 /// Reads a JSON body within the configured limits.
 ///
@@ -23,20 +23,64 @@ pub async fn json(request: &HttpRequest, payload: Payload, limits: &ServerConfig
     parse(&bytes, limits.max_json_depth)
 }
 
+/// Reads a JSON body that may be missing.
+///
+/// # Errors
+/// As [`json()`].
+pub async fn optional_json(request: &HttpRequest, payload: Payload, limits: &ServerConfig) -> Result<Option<Value>, Problem> {
+    let bytes = raw(request, payload, (limits.max_body_bytes, Duration::from_secs(limits.body_timeout_s))).await?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    check_type(request)?;
+    parse(&bytes, limits.max_json_depth).map(Some)
+}
+
+/// In which form a body comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// One JSON text.
+    Json,
+    /// One JSON text a line.
+    Lines,
+}
+
+/// The form that the headers announce.
+///
+/// # Errors
+/// `UNSUPPORTED_MEDIA_TYPE`.
+pub fn form(request: &HttpRequest) -> Result<Form, Problem> {
+    const LINES: [&str; 4] = ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
+    match essence(request)? {
+        Some(essence) if LINES.contains(&essence.as_str()) => Ok(Form::Lines),
+        Some(essence) if is_json(&essence) => Ok(Form::Json),
+        Some(_) | None => Err(unsupported("send `Content-Type: application/json` or `application/x-ndjson`")),
+    }
+}
+
 fn check_type(request: &HttpRequest) -> Result<(), Problem> {
-    let refuse = |detail: &str| Err(Problem::new(ErrorCode::UnsupportedMediaType, detail));
+    match essence(request)? {
+        None => Err(unsupported("send `Content-Type: application/json`")),
+        Some(essence) if is_json(&essence) => Ok(()),
+        Some(_) => Err(unsupported("only `application/json` is read here")),
+    }
+}
+
+fn is_json(essence: &str) -> bool {
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// The media type without its parameters, in lower case; none when there is none.
+fn essence(request: &HttpRequest) -> Result<Option<String>, Problem> {
     let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or_default().to_ascii_lowercase());
     if header(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        return refuse("compressed bodies are not read here");
+        return Err(unsupported("compressed bodies are not read here"));
     }
-    let Some(full) = header(CONTENT_TYPE) else {
-        return refuse("send `Content-Type: application/json`");
-    };
-    let essence = full.split(';').next().unwrap_or_default().trim();
-    if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
-        return Ok(());
-    }
-    refuse("only `application/json` is read here")
+    Ok(header(CONTENT_TYPE).map(|full| full.split(';').next().unwrap_or_default().trim().to_owned()))
+}
+
+fn unsupported(detail: &str) -> Problem {
+    Problem::new(ErrorCode::UnsupportedMediaType, detail)
 }
 
 /// Reads a body as it is, of at most so many bytes and within so long.
@@ -75,7 +119,7 @@ fn too_large(largest: usize) -> Problem {
 }
 
 /// The client is gone or its chunks are malformed: nobody may read the answer, so it is not worth a louder word.
-fn broken(error: &PayloadError) -> Problem {
+pub(super) fn broken(error: &PayloadError) -> Problem {
     tracing::debug!(error = error as &dyn std::error::Error, "a body broke off");
     Problem::new(ErrorCode::InvalidRequest, "the body broke off before its end")
 }
@@ -83,81 +127,28 @@ fn broken(error: &PayloadError) -> Problem {
 /// Parses a whole body.
 ///
 /// # Errors
-/// `INVALID_REQUEST`: bad UTF-8, nesting above `max_depth`, or broken JSON, each with its position.
+/// `INVALID_REQUEST`: it is empty, or what [`text::parse`] says.
 pub fn parse(bytes: &[u8], max_depth: usize) -> Result<Value, Problem> {
-    let refuse = |detail: String| Problem::new(ErrorCode::InvalidRequest, detail);
     if bytes.is_empty() {
-        return Err(refuse("the body is empty; send a JSON object".to_owned()));
+        return Err(Problem::new(ErrorCode::InvalidRequest, "the body is empty; send a JSON object"));
     }
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let at = error.valid_up_to();
-        refuse(format!("the body is not UTF-8 from byte {at} on")).with_details(json!({"byte": at}))
-    })?;
-    if let Some(at) = too_deep(text, max_depth) {
-        let detail = format!("the body nests deeper than {max_depth} levels at byte {at}");
-        return Err(refuse(detail).with_details(json!({"byte": at, "maxDepth": max_depth})));
-    }
-    serde_json::from_str(text).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        let detail = format!("the body is not valid JSON at line {line}, column {column}");
-        refuse(detail).with_details(json!({"line": line, "column": column}))
+    text::parse(bytes, max_depth).map_err(|unreadable| {
+        Problem::new(ErrorCode::InvalidRequest, format!("the body {}", unreadable.detail)).with_details(unreadable.place)
     })
-}
-
-/// The byte at which brackets nest deeper than allowed. Counts outside of strings; what is no JSON at all is the parser's.
-fn too_deep(text: &str, max_depth: usize) -> Option<usize> {
-    let (mut depth, mut within_string, mut escaped) = (0_usize, false, false);
-    for (at, byte) in text.bytes().enumerate() {
-        if within_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => within_string = false,
-                _ => {}
-            }
-            continue;
-        }
-        match byte {
-            b'"' => within_string = true,
-            b'[' | b'{' => depth = depth.saturating_add(1),
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > max_depth {
-            return Some(at);
-        }
-    }
-    None
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{parse, too_deep};
+    use super::parse;
     use crate::domain::error::ErrorCode;
 
     #[test]
-    fn nesting_is_counted_outside_of_strings_only() {
-        assert_eq!(too_deep(r#"{"a":["[[[[","\"[[["]}"#, 2), None);
-        assert_eq!(too_deep("[[[]]]", 2), Some(2));
-        assert_eq!(too_deep("[][][]", 1), None);
-    }
-
-    #[test]
-    fn a_body_nested_a_million_times_is_refused_without_recursion() {
-        let problem = parse("[".repeat(1_000_000).as_bytes(), 32).unwrap_err();
-        assert_eq!(problem.code(), ErrorCode::InvalidRequest);
-    }
-
-    #[test]
-    fn what_cannot_be_read_says_where() {
-        for (bytes, words) in [
-            (&b"{\"a\": \xff}"[..], "from byte 6 on"),
-            (b"{\"a\": 1,\n }", "line 2, column 2"),
-            (b"", "empty"),
-            (b"{} {}", "line 1, column 4"),
-            (b"{\"a\": 1e999}", "line 1"),
-        ] {
+    fn a_body_that_cannot_be_read_says_why() {
+        for (bytes, words) in
+            [(&b""[..], "the body is empty"), (b"{\"a\": 1,\n }", "the body is not valid JSON at line 2, column 2")]
+        {
             let problem = parse(bytes, 32).unwrap_err();
+            assert_eq!(problem.code(), ErrorCode::InvalidRequest);
             assert!(problem.to_string().contains(words), "{problem}");
         }
     }

@@ -105,6 +105,12 @@ const fn meaning(code: ErrorCode) -> &'static str {
         ErrorCode::NotFound => "There is nothing at this path or of this id, or it belongs to another project.",
         ErrorCode::MethodNotAllowed => "The path exists; the Allow header names the methods that it takes.",
         ErrorCode::Conflict => "The state it is in does not allow this.",
+        ErrorCode::RequestInFlight => {
+            "A request with this Idempotency-Key is being carried out. Sent again after Retry-After, it is given that one's answer."
+        }
+        ErrorCode::IdempotencyKeyReused => {
+            "The Idempotency-Key was used within the last two days for a request with another body. A new request needs a new key."
+        }
         ErrorCode::PayloadTooLarge => "The body has more bytes than the operator allows.",
         ErrorCode::UnsupportedMediaType => "Bodies are read as uncompressed application/json only.",
         ErrorCode::SpendLimitReached => "A spending limit of the project or the key would be passed.",

@@ -43,6 +43,23 @@ pub struct NewGeneration {
     /// `hold` keeps it for an operator, `resubmit` submits once more and may pay twice. Default: as the service is configured.
     #[schema(required = false, value_type = OnUnconfirmedWord)]
     on_unconfirmed: Option<String>,
+    /// 1 (most urgent) to 10, or `urgent` (1), `high` (3), `normal` (5), `low` (7), `background` (10).
+    #[schema(required = false, value_type = PriorityBody, default = 5)]
+    priority: Option<u8>,
+    /// Whom to tell of its end: an http(s) URL of at most 2,048 bytes, without a password.
+    #[schema(required = false, max_length = 2048)]
+    webhook_url: Option<String>,
+}
+
+/// A priority: by number, or by word.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Priority)]
+#[serde(untagged)]
+pub enum PriorityBody {
+    /// 1 (most urgent) to 10.
+    Number(u8),
+    /// `urgent` (1), `high` (3), `normal` (5), `low` (7), `background` (10).
+    Word(String),
 }
 
 /// Where a generation stands, in the words that clients know.
@@ -134,6 +151,11 @@ pub struct GenerationView {
     /// What follows when nobody can say whether the provider accepted a submit.
     #[schema(value_type = OnUnconfirmedWord)]
     pub on_unconfirmed: OnUnconfirmed,
+    /// 1 (most urgent) to 10.
+    #[schema(minimum = 1, maximum = 10)]
+    pub priority: u8,
+    /// Whom to tell of its end.
+    pub webhook_url: Option<String>,
     /// The request that made it.
     pub request_id: String,
     /// When it was accepted.
@@ -322,6 +344,8 @@ pub struct UrlsView {
     pub cancel: String,
     /// GET: what happened to it.
     pub history: String,
+    /// GET: what happens to it, as it happens.
+    pub events: String,
 }
 
 /// One generation of a list.
@@ -407,4 +431,10 @@ pub struct FieldErrorBody {
     code: String,
     /// One sentence.
     detail: String,
+    /// Which request of a batch, from 0.
+    #[schema(required = false)]
+    index: u32,
+    /// Which line of a body of lines, from 1; the pointer then begins at that line.
+    #[schema(required = false)]
+    line: u32,
 }

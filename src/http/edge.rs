@@ -20,7 +20,11 @@ use tracing::Instrument;
 
 use crate::{
     domain::error::ErrorCode,
-    http::problem::{self, Problem},
+    http::{
+        openai,
+        problem::{self, Problem},
+        quota,
+    },
 };
 
 /// Carries the request id both ways.
@@ -61,6 +65,7 @@ pub async fn edge(request: ServiceRequest, next: Next<BoxBody>) -> Result<Servic
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));
     // The query is left out: it may hold what nobody should read in a log.
     let span = tracing::info_span!("request", request.id = %id, method = %request.method(), path = shown(request.path()));
+    let openai = request.path().starts_with(openai::BELOW);
     let quiet = request.path() == "/api/health";
     let began = Instant::now();
     async move {
@@ -68,7 +73,7 @@ pub async fn edge(request: ServiceRequest, next: Next<BoxBody>) -> Result<Servic
             Ok(answer) => answer,
             Err(_) => Err(Problem::new(ErrorCode::InternalError, "a handler panicked").into()),
         };
-        let answer = finish(answer, &id);
+        let answer = finish(answer, &id, openai);
         let status = answer.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, ServiceResponse::status).as_u16();
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         if quiet {
@@ -87,21 +92,27 @@ fn shown(path: &str) -> &str {
     if path.starts_with("/hooks/") { path.rsplit_once('/').map_or(path, |(shown, _)| shown) } else { path }
 }
 
-fn finish(answer: Result<ServiceResponse<BoxBody>, Error>, id: &Arc<str>) -> Result<ServiceResponse<BoxBody>, Error> {
+fn finish(
+    answer: Result<ServiceResponse<BoxBody>, Error>,
+    id: &Arc<str>,
+    openai: bool,
+) -> Result<ServiceResponse<BoxBody>, Error> {
     let response = match answer {
         Ok(response) => response,
         Err(error) => {
             let known = error.as_error::<Problem>().cloned();
             let problem = known.unwrap_or_else(|| Problem::of_status(error.as_response_error().status_code()));
             problem::log(&problem);
-            let mut problem = problem.with_instance(Arc::clone(id));
+            let mut problem = formed(problem.with_instance(Arc::clone(id)), openai);
             for (name, value) in standing_headers(id) {
                 problem = problem.with_header(name, value);
             }
             return Err(problem.into());
         }
     };
-    let mut response = as_problem(response, id);
+    let mut response = as_problem(response, id, openai);
+    let request = response.request().clone();
+    quota::tell(&request, response.headers_mut());
     for (name, value) in standing_headers(id) {
         if !response.headers().contains_key(&name) {
             response.headers_mut().insert(name, value);
@@ -111,7 +122,7 @@ fn finish(answer: Result<ServiceResponse<BoxBody>, Error>, id: &Arc<str>) -> Res
 }
 
 /// Whatever refused, in whichever form: what leaves is a problem document with the request's id.
-fn as_problem(response: ServiceResponse<BoxBody>, id: &Arc<str>) -> ServiceResponse<BoxBody> {
+fn as_problem(response: ServiceResponse<BoxBody>, id: &Arc<str>, openai: bool) -> ServiceResponse<BoxBody> {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return response;
@@ -119,8 +130,12 @@ fn as_problem(response: ServiceResponse<BoxBody>, id: &Arc<str>) -> ServiceRespo
     let known = response.response().error().and_then(|error| error.as_error::<Problem>()).cloned();
     let problem = known.unwrap_or_else(|| foreign(status, response.headers()));
     problem::log(&problem);
-    let problem = problem.with_instance(Arc::clone(id));
+    let problem = formed(problem.with_instance(Arc::clone(id)), openai);
     response.into_response(actix_web::ResponseError::error_response(&problem))
+}
+
+fn formed(problem: Problem, openai: bool) -> Problem {
+    if openai { problem.as_openai() } else { problem }
 }
 
 /// A refusal of a library: the status and the headers that belong to it stay, its body goes.

@@ -22,6 +22,12 @@ pub fn of(loaded: &Loaded, stage: &str, period: i64) -> String {
     format!("W/\"{digest}\"")
 }
 
+/// Whether the client asks for what differs from what it holds.
+#[must_use]
+pub fn asked(headers: &HeaderMap) -> bool {
+    headers.contains_key(IF_NONE_MATCH)
+}
+
 /// Whether the client holds what `tag` names, by weak comparison (RFC 9110 §13.1.2).
 #[must_use]
 pub fn held(headers: &HeaderMap, tag: &str) -> bool {

@@ -1,7 +1,7 @@
 //! `/api/health` (for probes and people, no key) and `/api/health/detailed` (admin). The checks run at most every two seconds,
 //! whoever asks: a storm of probes must not become load.
 
-use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{HttpResponse, web::Data};
 use moka::future::Cache;
@@ -152,7 +152,8 @@ pub async fn brief(api: Data<Api>) -> Result<HttpResponse, Problem> {
     let checks = checks(&api).await?;
     let brief = summary(&api, &checks);
     if brief.status == Health::Unhealthy {
-        let reason = if api.draining.load(Ordering::SeqCst) { "it is shutting down" } else { "the database does not answer" };
+        let reason =
+            if api.draining.is_cancelled() { "it is shutting down" } else { "the database does not answer, or cannot write" };
         return Err(Problem::unavailable(reason).with_details(serde_json::to_value(&brief).unwrap_or_default()));
     }
     Ok(HttpResponse::Ok().json(brief))
@@ -184,7 +185,7 @@ pub async fn detailed(api: Data<Api>) -> Result<HttpResponse, Problem> {
             active: counts.active,
             unfinished: counts.unfinished,
         }),
-        draining: api.draining.load(Ordering::SeqCst),
+        draining: api.draining.is_cancelled(),
     }))
 }
 
@@ -226,7 +227,7 @@ fn summary(api: &Api, checks: &[Check]) -> HealthBrief {
     let now = api.clock.now();
     let late = actors(api).iter().any(|actor| !actor.ok);
     HealthBrief {
-        status: judge(checks, late, api.draining.load(Ordering::SeqCst)),
+        status: judge(checks, late, api.draining.is_cancelled()),
         timestamp: now,
         uptime: now.since(api.started_at).as_secs(),
         version: env!("CARGO_PKG_VERSION"),

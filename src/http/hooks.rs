@@ -17,7 +17,7 @@ use crate::{
         Api, body,
         problem::{Problem, ProblemBody},
     },
-    intake::hook::{Disbelief, Outcome},
+    intake::hook::Outcome,
 };
 
 /// Largest webhook. The largest documented one, a Replicate prediction with its logs, stays far below.
@@ -79,30 +79,24 @@ pub async fn receive(
             .with_header(RETRY_AFTER, actix_web::http::header::HeaderValue::from_static("5")));
     };
     let body = body::raw(&request, payload, (LARGEST, PATIENCE)).await.inspect_err(|_| count(&api, &provider, "unreadable"))?;
-    let hook = match api.desk.judge((&provider, attempt), &headers(&request), &body) {
-        Ok(hook) => hook,
-        Err(Disbelief::UnknownProvider) => {
-            count(&api, &provider, "unknown_provider");
-            return Ok(HttpResponse::Ok().finish());
-        }
-        Err(Disbelief::Forged) => {
-            count(&api, &provider, "forged");
-            tracing::warn!(provider, attempt.id = %attempt, "a webhook without a right signature is refused");
-            return Err(Problem::new(ErrorCode::AuthenticationFailed, "the signature is missing, wrong or too old"));
-        }
-    };
-    let desk = api.desk.clone();
-    let taken = api.hop(async move { Ok::<_, Problem>(desk.take(hook).await) }).await;
-    let outcome = taken.unwrap_or(Outcome::Lost);
+    let (desk, headers, named) = (api.desk.clone(), headers(&request), provider.clone());
+    let received = async move { Ok::<_, Problem>(desk.receive((&named, attempt), &headers, &body).await) };
+    let outcome = api.hop(received).await.unwrap_or(Outcome::Lost);
     count(&api, &provider, outcome.as_str());
     match outcome {
         Outcome::Lost => Err(Problem::unavailable("it cannot be kept at the moment; send it again")),
+        Outcome::Unchecked => Err(Problem::unavailable("its signature cannot be checked at the moment; send it again")),
+        Outcome::Forged => {
+            tracing::warn!(provider, attempt.id = %attempt, "a webhook without a right signature is refused");
+            Err(Problem::new(ErrorCode::AuthenticationFailed, "the signature is missing, wrong or too old"))
+        }
         Outcome::Recorded
         | Outcome::Known
         | Outcome::Hint
         | Outcome::Contradicts
         | Outcome::Foreign
         | Outcome::UnknownAttempt
+        | Outcome::UnknownProvider
         | Outcome::Spooled => Ok(HttpResponse::Ok().finish()),
     }
 }

@@ -4,6 +4,7 @@
 use serde::Deserialize;
 use url::form_urlencoded;
 use utoipa::IntoParams;
+use uuid::Uuid;
 
 use crate::{
     config::load::nearest,
@@ -95,7 +96,8 @@ pub fn parse(text: &str, project: ProjectId) -> Result<Query, Vec<FieldError>> {
         }
     }
     if let Some(cursor) = cursor {
-        query.before = cursor::decode(&cursor, project, &query.fingerprint());
+        let place = cursor::decode(&cursor, project, &query.fingerprint());
+        query.before = place.map(|place| GenerationId(Uuid::from_u128(place)));
         if query.before.is_none() {
             errors.push(error("cursor", "invalid_cursor", "not a cursor of this list; filters must stay the same".to_owned()));
         }
@@ -103,7 +105,7 @@ pub fn parse(text: &str, project: ProjectId) -> Result<Query, Vec<FieldError>> {
     if errors.is_empty() { Ok(query) } else { Err(errors) }
 }
 
-fn error(name: &str, code: &'static str, detail: String) -> FieldError {
+pub(super) fn error(name: &str, code: &'static str, detail: String) -> FieldError {
     FieldError { pointer: format!("?{}", name.chars().take(64).collect::<String>()), code, detail }
 }
 
@@ -154,7 +156,8 @@ impl Query {
     }
 }
 
-fn status(word: &str) -> Result<Status, (&'static str, String)> {
+/// Reads a status.
+pub(super) fn status(word: &str) -> Result<Status, (&'static str, String)> {
     let found = Status::ALL.into_iter().find(|status| status.as_str() == word);
     found.ok_or_else(|| {
         let words = Status::ALL.map(Status::as_str);
@@ -212,7 +215,7 @@ pub async fn page(reads: &Reads, project: ProjectId, query: &Query) -> Result<Pa
 #[must_use]
 pub fn answer(page: &Page, query: &Query, project: ProjectId, base: &str) -> GenerationList {
     let fingerprint = query.fingerprint();
-    let next_cursor = page.next.map(|id| cursor::encode(id, project, &fingerprint));
+    let next_cursor = page.next.map(|id| cursor::encode(id.0.as_u128(), project, &fingerprint));
     let data = page.rows.iter().map(|generation| view::item(generation, base)).collect();
     GenerationList { data, has_more: next_cursor.is_some(), next_cursor }
 }

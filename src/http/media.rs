@@ -40,9 +40,17 @@ pub async fn media(request: HttpRequest, storage: web::Data<Storage>) -> Result<
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return Err(MediaRefusal::Method);
     }
-    let key = request.match_info().query("key");
+    let key = request.match_info().query("key").to_owned();
+    send(&request, &storage, &key).await
+}
+
+/// Sends an object.
+///
+/// # Errors
+/// When it is not here.
+pub async fn send(request: &HttpRequest, storage: &Storage, key: &str) -> Result<HttpResponse, MediaRefusal> {
     let content_type = key.rsplit_once('.').and_then(|(_, ext)| inspect::mime_of_extension(ext)).ok_or(MediaRefusal::NotFound)?;
-    let mut response = match &**storage {
+    let mut response = match storage {
         Storage::Disk(_) => {
             let path = storage.disk_path(key).ok_or(MediaRefusal::NotFound)?;
             let file = NamedFile::open_async(path).await.map_err(|_| MediaRefusal::NotFound)?;
@@ -50,7 +58,7 @@ pub async fn media(request: HttpRequest, storage: web::Data<Storage>) -> Result<
                 return Err(MediaRefusal::NotFound);
             }
             let mime = content_type.parse().map_err(|_| MediaRefusal::NotFound)?;
-            file.set_content_type(mime).into_response(&request)
+            file.set_content_type(mime).into_response(request)
         }
         Storage::Memory(memory) => {
             let stored = memory.object(key).map_err(|_| MediaRefusal::NotFound)?;

@@ -40,6 +40,9 @@ fn take_over(api: &Api) {
     metrics::counter!("longtake_store_transitions_total").absolute(counts.transitions);
     metrics::counter!("longtake_store_evidence_total").absolute(counts.evidence);
     metrics::counter!("longtake_store_transitions_lost_total").absolute(counts.lost);
+    metrics::counter!("longtake_store_reads_total").absolute(api.reads.asked());
+    metrics::gauge!("longtake_streams_open").set(exact(api.streams.taken()));
+    metrics::gauge!("longtake_requests_waiting").set(exact(api.waiting.taken()));
     metrics::gauge!("longtake_spooled_receipts").set(exact(api.desk.spool.waiting()));
     for (name, pulse) in api.pulses.all() {
         metrics::counter!("longtake_actor_restarts_total", "actor" => name.clone()).absolute(pulse.restarts());

@@ -9,7 +9,9 @@ use utoipa::{
     },
 };
 
-use crate::http::{docs, dto, generations, health, hooks, metrics, models, problem, spend, unconfirmed};
+use crate::http::{
+    batches, docs, dto, events, generations, health, hooks, metrics, models, openai, problem, spend, unconfirmed, webhooks,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,15 +22,26 @@ use crate::http::{docs, dto, generations, health, hooks, metrics, models, proble
     ),
     paths(
         generations::create, generations::list, generations::show, generations::delete, generations::cancel,
-        generations::history, unconfirmed::list, unconfirmed::resolve, models::list, health::brief, health::detailed, metrics::render,
-        hooks::receive, spend::spend, spend::ledger,
+        generations::history, batches::create, batches::list, batches::show, batches::tasks, batches::results, batches::cancel,
+        batches::pause, batches::resume, batches::retry_failed, unconfirmed::list, unconfirmed::resolve, models::list, health::brief, health::detailed, metrics::render,
+        openai::videos::create, openai::videos::list, openai::videos::show, openai::videos::delete, openai::videos::content,
+        openai::images::create, openai::models::list, openai::models::show,
+        hooks::receive, events::of_project, events::of_generation, events::of_batch, webhooks::create, webhooks::list, webhooks::show, webhooks::change,
+        webhooks::delete, webhooks::secret, webhooks::rotate, webhooks::project_secret, webhooks::rotate_project, webhooks::test,
+        webhooks::deliveries::list, webhooks::deliveries::of_endpoint, webhooks::deliveries::replay, webhooks::deliveries::replay_since, spend::spend, spend::ledger,
         docs::document, docs::to_page,
         docs::page, docs::error_page, media
     ),
-    components(schemas(problem::ProblemBody<'static>, dto::FieldErrorBody, dto::FailureDetailsBody)),
+    components(schemas(
+        problem::ProblemBody<'static>, dto::FieldErrorBody, dto::FailureDetailsBody, batches::dto::NewLine, batches::dto::NewBatchOptions,
+        batches::dto::SkippedBody, batches::dto::BatchStatusWord
+    )),
     modifiers(&Keys),
     tags(
         (name = "generations", description = "What is to be made."),
+        (name = "batches", description = "Many at once."),
+        (name = "openai", description = "OpenAI's shapes, for programs that exist."),
+        (name = "events", description = "What happens, as it happens."),
         (name = "models", description = "What can be asked for."),
         (name = "operation", description = "How the service is."),
         (name = "webhooks", description = "Where providers call back."),

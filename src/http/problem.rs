@@ -18,7 +18,8 @@ use crate::{
         error::{ErrorCode, Level, RetryClass},
         limits::OverLimit,
     },
-    http::media::MediaRefusal,
+    http::{media::MediaRefusal, openai::error as openai},
+    intake::batch::{LineError, findings::Findings},
     providers::schema::FieldError,
     store::StoreError,
 };
@@ -35,11 +36,20 @@ struct Facts {
     code: ErrorCode,
     status: StatusCode,
     detail: String,
-    errors: Vec<FieldError>,
+    errors: Vec<LineError>,
     details: Option<Value>,
     retry_after_s: Option<u64>,
     headers: Vec<(HeaderName, HeaderValue)>,
     instance: Option<Arc<str>>,
+    form: Form,
+}
+
+/// How it leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Problem,
+    /// Below `/v1`.
+    OpenAi,
 }
 
 /// A problem document (RFC 9457).
@@ -67,7 +77,7 @@ pub struct ProblemBody<'a> {
     /// Each thing wrong with the request.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(value_type = Vec<crate::http::dto::FieldErrorBody>, required = false)]
-    errors: &'a [FieldError],
+    errors: &'a [LineError],
     /// Further facts, by kind of problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -87,6 +97,7 @@ impl Problem {
             retry_after_s: None,
             headers: Vec::new(),
             instance: None,
+            form: Form::Problem,
         }))
     }
 
@@ -98,8 +109,26 @@ impl Problem {
             several => format!("{} values are wrong; `errors` names each", several.len()),
         };
         let mut problem = Self::new(ErrorCode::InvalidParameters, detail);
-        problem.0.errors = errors;
+        problem.0.errors = errors.into_iter().map(LineError::from).collect();
         problem
+    }
+
+    /// What is wrong with a batch: as much of it as an answer holds, and how much there is.
+    #[must_use]
+    pub fn invalid_batch(findings: Findings) -> Self {
+        let total = findings.total();
+        let errors = findings.named();
+        let named = errors.len();
+        let detail = match errors.as_slice() {
+            [only] if total == 1 => only.error.detail.clone(),
+            _ if u64::try_from(named) == Ok(total) => {
+                format!("{total} values are wrong; `errors` names each; nothing was created")
+            }
+            _ => format!("{total} values are wrong; `errors` names the first {named}; nothing was created"),
+        };
+        let mut problem = Self::new(ErrorCode::InvalidParameters, detail);
+        problem.0.errors = errors;
+        problem.with_details(json!({"errorCount": total, "named": named}))
     }
 
     /// Not now; with a hint when to come back.
@@ -140,6 +169,20 @@ impl Problem {
         self
     }
 
+    /// Changes what is said of each wrong value.
+    #[must_use]
+    pub fn with_errors(mut self, change: impl Fn(&mut FieldError)) -> Self {
+        self.0.errors.iter_mut().for_each(|line| change(&mut line.error));
+        self
+    }
+
+    /// Lets it leave as OpenAI's clients read it.
+    #[must_use]
+    pub fn as_openai(mut self) -> Self {
+        self.0.form = Form::OpenAi;
+        self
+    }
+
     /// Names the request.
     #[must_use]
     pub fn with_instance(mut self, request_id: Arc<str>) -> Self {
@@ -167,10 +210,21 @@ impl Problem {
         }
     }
 
+    fn openai(&self) -> (StatusCode, openai::Answer) {
+        let answer = openai::answer(openai::Wrong {
+            code: self.0.code,
+            status: self.0.status.as_u16(),
+            detail: &self.0.detail,
+            errors: self.0.errors.iter().map(|line| &line.error).collect(),
+            details: self.0.details.as_ref(),
+        });
+        (StatusCode::from_u16(answer.status).unwrap_or(self.0.status), answer)
+    }
+
     fn log(&self) {
         let (code, status) = (self.0.code.as_str(), self.0.status.as_u16());
         // What is said of a wrong value may quote it, and a value may be a prompt: only the kinds of errors are logged.
-        let kinds: Vec<&str> = self.0.errors.iter().map(|error| error.code).collect();
+        let kinds: Vec<&str> = self.0.errors.iter().map(|error| error.error.code).collect();
         let detail = if kinds.is_empty() { self.0.detail.clone() } else { kinds.join(", ") };
         match self.0.code.level() {
             Level::Debug => tracing::debug!(code, status, detail, "request refused"),
@@ -189,19 +243,35 @@ impl fmt::Display for Problem {
 
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
-        self.0.status
+        match self.0.form {
+            Form::Problem => self.0.status,
+            Form::OpenAi => self.openai().0,
+        }
     }
 
     fn error_response(&self) -> HttpResponse {
-        let mut response = HttpResponse::build(self.0.status);
-        response.content_type("application/problem+json");
+        let mut response = HttpResponse::build(self.status_code());
+        let body = match self.0.form {
+            Form::Problem => {
+                response.content_type("application/problem+json");
+                serde_json::to_vec(&self.body())
+            }
+            Form::OpenAi => {
+                let (_, answer) = self.openai();
+                response.content_type("application/json");
+                if let Some(retry) = answer.retry {
+                    response.insert_header(("x-should-retry", retry.to_string()));
+                }
+                serde_json::to_vec(&answer.body)
+            }
+        };
         if let Some(seconds) = self.0.retry_after_s {
             response.insert_header(("Retry-After", seconds.to_string()));
         }
         for (name, value) in &self.0.headers {
             response.insert_header((name.clone(), value.clone()));
         }
-        response.body(serde_json::to_vec(&self.body()).unwrap_or_default())
+        response.body(body.unwrap_or_default())
     }
 }
 
@@ -240,10 +310,13 @@ impl From<StoreError> for Problem {
         if let StoreError::OverLimit(over) = error {
             return over.into();
         }
+        if let StoreError::Claimed(before) = &error {
+            return Self::new(ErrorCode::Conflict, format!("the same request has made {}", before.subject));
+        }
         tracing::warn!(error = &error as &dyn std::error::Error, "the store failed a request");
         if matches!(error, StoreError::Corrupt { .. }) {
             return Self::new(ErrorCode::InternalError, "a stored row cannot be read");
         }
-        Self::unavailable("the database does not answer")
+        Self::unavailable("the database is not available: it does not answer, or cannot write")
     }
 }

@@ -13,6 +13,9 @@ use crate::http::{Api, routes::configure};
 /// How long a connection that we close may linger: its last answer is on the way.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// How long an idle connection is kept: a client asks again after up to a minute (`Retry-After`), and need not connect anew.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
 /// Starts to serve at `server.bind`. The caller polls the returned server and stops it through its handle.
 ///
 /// # Errors
@@ -23,6 +26,7 @@ pub fn serve(api: web::Data<Api>) -> io::Result<(Server, SocketAddr)> {
     let server = HttpServer::new(move || App::new().configure(|config| configure(config, shared.clone())))
         .workers(limits.workers)
         .max_connections(limits.max_connections)
+        .keep_alive(KEEP_ALIVE)
         .client_request_timeout(Duration::from_secs(limits.request_timeout_s))
         .client_disconnect_timeout(LINGER)
         .tcp_nodelay(true)

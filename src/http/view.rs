@@ -10,7 +10,7 @@ use crate::{
         generation::GenerationState,
         id::{AssetId, GenerationId},
         record::{Asset, AssetState, Attempt, Generation, GenerationRequest},
-        slots::Slot,
+        schedule::expectation::Expectation,
         time::Timestamp,
     },
     http::dto::{AttemptView, CostView, FailureView, GenerationView, ListItem, MissingView, ResultView, Status, UrlsView},
@@ -28,7 +28,7 @@ pub struct Shown {
     /// What the owner knows beyond the rows.
     pub live: LiveView,
     /// Where stored assets are reached, and until when.
-    pub urls: BTreeMap<AssetId, (String, Option<Timestamp>)>,
+    pub urls: Places,
     /// A running attempt older than this is overdue.
     pub overdue_after: Duration,
     /// Now.
@@ -40,19 +40,12 @@ pub struct Shown {
 pub fn status(generation: &Generation, attempts: &[Attempt]) -> Status {
     match generation.state() {
         GenerationState::Waiting | GenerationState::Preparing => Status::Pending,
-        GenerationState::Queued if attempts.is_empty() && !tried(generation) => Status::Pending,
+        GenerationState::Queued if attempts.is_empty() && !generation.tried() => Status::Pending,
         GenerationState::Queued | GenerationState::Active => Status::Processing,
         GenerationState::Completed => Status::Success,
         GenerationState::Failed => Status::Failed,
         GenerationState::Cancelled => Status::Cancelled,
     }
-}
-
-/// Whether the row alone shows that there was an attempt; lists read no attempts.
-#[must_use]
-pub fn tried(generation: &Generation) -> bool {
-    let untouched = generation.slots().count(Slot::Owed) == usize::from(generation.slots().len());
-    !untouched || generation.progress.tries > 0 || generation.failure.is_some()
 }
 
 /// The inner word: the generation's own, or that of its leading open attempt (the one furthest along).
@@ -105,19 +98,31 @@ fn why(shown: &Shown, stage: &str) -> Option<String> {
     Some(shown.live.why.clone().unwrap_or_else(by_rows))
 }
 
-/// In how many seconds the client should ask again; none once it has ended.
+/// In how many seconds the client should ask again, 1 to 60; none once it has ended. Of a task that runs, half of those that ran so
+/// long have ended by then, where that is `expected` of its model. Else there is nothing to go by but its age: most refusals show
+/// within two seconds, and what has taken minutes may take more.
 #[must_use]
-pub fn retry_after(generation: &Generation, live: &LiveView, now: Timestamp) -> Option<u64> {
-    // Before the first poll there is nothing to go by: most refusals show within two seconds.
-    let hint = live.next_poll.map_or(2, |due| due.since(now).as_millis().div_ceil(1000).try_into().unwrap_or(60));
-    (!generation.state().terminal()).then(|| hint.clamp(1, 60))
+pub fn retry_after(loaded: &Loaded, expected: Option<&Expectation>, now: Timestamp) -> Option<u64> {
+    let generation = &loaded.generation;
+    let running = leading(&loaded.attempts).filter(|attempt| attempt.state == AttemptState::Running);
+    let since = running.and_then(|attempt| attempt.submitted_at);
+    let left = since.and_then(|at| expected?.left(now.since(at)));
+    let held_back = generation.progress.not_before.since(now);
+    let by_age = (now.since(generation.created_at) / 10).clamp(Duration::from_secs(2), LONGEST_HINT);
+    let hint = left.unwrap_or(by_age).max(if running.is_none() { held_back } else { Duration::ZERO });
+    let seconds = hint.min(LONGEST_HINT).as_millis().div_ceil(1000).max(1);
+    (!generation.state().terminal()).then(|| u64::try_from(seconds).unwrap_or(1))
 }
+
+/// Nobody is told to stay away for longer than a wait for news may last.
+const LONGEST_HINT: Duration = Duration::from_secs(60);
 
 /// Ready-made URLs.
 #[must_use]
 pub fn urls(base: &str, id: GenerationId) -> UrlsView {
     let this = format!("{base}/api/external/generation/{id}");
-    UrlsView { cancel: format!("{this}/cancel"), history: format!("{this}/history"), this }
+    let below = |name: &str| format!("{this}/{name}");
+    UrlsView { cancel: below("cancel"), history: below("history"), events: below("events"), this }
 }
 
 /// One line of a list.
@@ -143,16 +148,10 @@ pub fn item(generation: &Generation, base: &str) -> ListItem {
 /// The full view.
 #[must_use]
 pub fn full(shown: Shown, base: &str) -> GenerationView {
-    let Loaded { generation, attempts, assets } = &shown.loaded;
+    let Loaded { generation, attempts, .. } = &shown.loaded;
     let stage = stage(generation, attempts, shown.overdue_after, shown.now);
     let ended = generation.state().terminal();
-    let (late, results): (Vec<_>, Vec<_>) = if ended {
-        delivered(&shown, assets).partition(|asset| is_late(generation, attempts, asset))
-    } else {
-        (Vec::new(), Vec::new())
-    };
-    let missing = if generation.state() == GenerationState::Completed { missing(&shown.loaded, &results) } else { Vec::new() };
-    let files = |assets: Vec<&Asset>| assets.into_iter().filter_map(|asset| result(&shown, asset)).collect();
+    let files = files(&shown.loaded, &shown.urls);
     GenerationView {
         id: generation.id,
         status: status(generation, attempts),
@@ -162,14 +161,16 @@ pub fn full(shown: Shown, base: &str) -> GenerationView {
         provider: generation.provider.to_string(),
         model_identifier: generation.model.to_string(),
         kind: generation.kind,
-        results: files(results),
-        missing,
-        late_results: files(late),
+        results: files.results,
+        missing: files.missing,
+        late_results: files.late,
         error: generation.failure.as_ref().filter(|_| ended).map(Into::into),
         cost: cost(generation, attempts),
         attempts: attempts.iter().map(attempt_view).collect(),
         cancel_requested: generation.cancel_requested_at.is_some(),
         on_unconfirmed: generation.on_unconfirmed,
+        priority: generation.priority,
+        webhook_url: shown.request.webhook_url,
         request_id: generation.request_id.to_string(),
         created_at: generation.created_at,
         updated_at: generation.updated_at,
@@ -184,19 +185,46 @@ pub fn full(shown: Shown, base: &str) -> GenerationView {
     }
 }
 
+/// What became of a generation's outputs; empty until it has ended.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// Delivered.
+    pub results: Vec<ResultView>,
+    /// Not delivered, of a partial success.
+    pub missing: Vec<MissingView>,
+    /// Delivered after the end.
+    pub late: Vec<ResultView>,
+}
+
+/// Where stored assets are reached, and until when.
+pub type Places = BTreeMap<AssetId, (String, Option<Timestamp>)>;
+
+/// What became of a generation's outputs.
+#[must_use]
+pub fn files(loaded: &Loaded, urls: &Places) -> Files {
+    let Loaded { generation, attempts, assets } = loaded;
+    if !generation.state().terminal() {
+        return Files::default();
+    }
+    let (late, results): (Vec<_>, Vec<_>) = delivered(assets, urls).partition(|asset| is_late(generation, attempts, asset));
+    let missing = if generation.state() == GenerationState::Completed { missing(loaded, &results) } else { Vec::new() };
+    let views = |assets: Vec<&Asset>| assets.into_iter().filter_map(|asset| result(asset, urls)).collect();
+    Files { results: views(results), missing, late: views(late) }
+}
+
 /// Megabytes of base64 do not belong into every status answer; the media type tells what was given.
-fn without_bytes(image: String) -> String {
+pub(super) fn without_bytes(image: String) -> String {
     match image.split_once(',') {
         Some((head, _)) if head.starts_with("data:") => format!("{head},…"),
         _ => image,
     }
 }
 
-fn delivered<'a>(shown: &'a Shown, assets: &'a [Asset]) -> impl Iterator<Item = &'a Asset> {
+fn delivered<'a>(assets: &'a [Asset], urls: &Places) -> impl Iterator<Item = &'a Asset> {
     assets.iter().filter(|asset| match asset.state {
-        AssetState::Stored => shown.urls.contains_key(&asset.id),
+        AssetState::Stored => urls.contains_key(&asset.id),
         AssetState::Linked => asset.source_url.is_some(),
-        AssetState::Pending | AssetState::Failed => false,
+        AssetState::Pending | AssetState::Failed | AssetState::Deleted => false,
     })
 }
 
@@ -204,8 +232,8 @@ fn delivered<'a>(shown: &'a Shown, assets: &'a [Asset]) -> impl Iterator<Item = 
 /// same slot delivered before.
 fn is_late(generation: &Generation, attempts: &[Attempt], asset: &Asset) -> bool {
     let attempt = attempts.iter().find(|attempt| attempt.id == asset.attempt);
-    let came = attempt.and_then(|attempt| attempt.ended_at);
-    let after = generation.ended_at.is_some_and(|end| came.is_none_or(|at| at > end));
+    // A retry that took over what came late has its files, not its attempts.
+    let after = attempt.is_some_and(|own| generation.ended_at.is_some_and(|end| own.ended_at.is_none_or(|at| at > end)));
     let first = |other: &Attempt, own: &Attempt| {
         let delivered = other.state == AttemptState::Ended(Outcome::Delivered);
         delivered && other.slot == own.slot && other.id != own.id && (other.ended_at, other.n) < (own.ended_at, own.n)
@@ -214,8 +242,8 @@ fn is_late(generation: &Generation, attempts: &[Attempt], asset: &Asset) -> bool
     generation.state() != GenerationState::Completed || after || second
 }
 
-fn result(shown: &Shown, asset: &Asset) -> Option<ResultView> {
-    let (url, expires_at) = match shown.urls.get(&asset.id) {
+fn result(asset: &Asset, urls: &Places) -> Option<ResultView> {
+    let (url, expires_at) = match urls.get(&asset.id) {
         Some(place) => place.clone(),
         None => (asset.source_url.clone()?, asset.expires_at),
     };

@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     domain::{
+        claim::Claim,
         id::{GenerationId, ProjectId},
         time::Timestamp,
     },
@@ -24,15 +25,29 @@ pub async fn accept(journal: &Journal, dispatch: &Wake<GenerationId>, birth: Bir
         commit_later(journal.clone(), birth);
         return Ok(());
     }
+    let mut birth = birth;
+    let claim = if Mistake::ClaimAfterBirth.made() { birth.claim.take() } else { None };
     journal.birth(birth).await?;
     dispatch.one(id);
-    Ok(())
+    match claim {
+        Some(claim) => claim_later(journal, claim).await,
+        None => Ok(()),
+    }
 }
 
-/// The mistake of answering first. The commit is late by what a slow disk takes, so that a kill finds it.
+/// The mistake of claiming the key behind the birth; late, as there.
+async fn claim_later(journal: &Journal, claim: Claim) -> Result<(), StoreError> {
+    tokio::time::sleep(LATE).await;
+    journal.claim(claim).await
+}
+
+/// How late a mistake commits: what a slow disk takes, so that a kill finds it.
+const LATE: Duration = Duration::from_millis(150);
+
+/// The mistake of answering first.
 fn commit_later(journal: Journal, birth: Birth) {
     Handle::current().spawn(async move {
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        tokio::time::sleep(LATE).await;
         if let Err(error) = journal.birth(birth).await {
             tracing::error!(error = %error, "a birth that was acknowledged is not committed");
         }
@@ -50,13 +65,13 @@ pub enum CancelWish {
     Noted,
 }
 
-/// Notes the client's wish: a fact, written once, repeatable.
+/// Notes the client's wish: a fact, written once, repeatable. The wakes are those of who ends what waits and of who asks providers.
 ///
 /// # Errors
 /// The store's.
 pub async fn cancel(
     (journal, reads): (&Journal, &Reads),
-    wake: &Wake<GenerationId>,
+    wakes: [&Wake<GenerationId>; 2],
     id: GenerationId,
     project: ProjectId,
     now: Timestamp,
@@ -68,7 +83,7 @@ pub async fn cancel(
         return Ok(CancelWish::Ended);
     }
     let noted = journal.request_cancel(id, project, now).await?;
-    wake.one(id);
+    wakes.into_iter().for_each(|wake| wake.one(id));
     // It may have ended between the read and the write.
     Ok(if noted.is_some() { CancelWish::Noted } else { CancelWish::Ended })
 }

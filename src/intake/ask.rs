@@ -2,16 +2,40 @@
 //! question. Everything wrong is reported at once, each with a JSON pointer.
 
 use serde_json::{Map, Value};
+use url::Url;
 use validator::{Validate, ValidationError};
 
-use crate::{config::load::nearest, domain::unconfirmed::OnUnconfirmed, providers::schema::FieldError};
+use crate::{
+    config::load::nearest,
+    domain::unconfirmed::OnUnconfirmed,
+    net::guard::{Allow, check_url},
+    providers::schema::FieldError,
+};
 
 /// Members of the request, in the documented spelling.
-const MEMBERS: [&str; 8] =
-    ["modelIdentifier", "prompt", "inputImages", "numberOfOutputs", "parameters", "userId", "metadata", "onUnconfirmed"];
+pub(super) const MEMBERS: [&str; 10] = [
+    "modelIdentifier",
+    "prompt",
+    "inputImages",
+    "numberOfOutputs",
+    "parameters",
+    "userId",
+    "metadata",
+    "onUnconfirmed",
+    "priority",
+    "webhookUrl",
+];
 /// Second spellings: clients of other services send them.
-const ALIASES: [(&str, &str); 3] =
-    [("input_images", "inputImages"), ("number_of_outputs", "numberOfOutputs"), ("on_unconfirmed", "onUnconfirmed")];
+pub(super) const ALIASES: [(&str, &str); 4] = [
+    ("input_images", "inputImages"),
+    ("number_of_outputs", "numberOfOutputs"),
+    ("on_unconfirmed", "onUnconfirmed"),
+    ("webhook_url", "webhookUrl"),
+];
+/// Priorities by word; 1 is most urgent, 10 least.
+const PRIORITIES: [(&str, u8); 5] = [("urgent", 1), ("high", 3), ("normal", 5), ("low", 7), ("background", 10)];
+/// Longest webhook URL, in bytes: what browsers and proxies take everywhere.
+const LONGEST_WEBHOOK_URL: usize = 2_048;
 /// Input images at most, before the model's own limit: bounds the work of reading them.
 const MOST_IMAGES: usize = 100;
 /// The client's notes: entries at most.
@@ -41,6 +65,12 @@ pub struct Ask {
     pub metadata: Option<Map<String, Value>>,
     /// `onUnconfirmed`.
     pub on_unconfirmed: Option<OnUnconfirmed>,
+    /// `priority`: 1 (most urgent) to 10.
+    pub priority: Option<u8>,
+    /// `webhookUrl`.
+    pub webhook_url: Option<String>,
+    /// Places of `input_images` that hold another generation's result instead of an image; set by [`super::batch`] only.
+    pub results: Vec<usize>,
     /// Second spellings that the client used: (documented, given).
     pub spelled: Vec<(&'static str, &'static str)>,
 }
@@ -52,7 +82,7 @@ pub fn read(body: Value) -> (Ask, Vec<FieldError>) {
     let Value::Object(mut given) = body else {
         return (Ask::default(), vec![wrong_type("", "an object", &body)]);
     };
-    let mut ask = Ask { spelled: respell(&mut given, &mut errors), ..Ask::default() };
+    let mut ask = Ask { spelled: respell(&mut given, &ALIASES, &mut errors), ..Ask::default() };
     given.retain(|_, value| !value.is_null());
     for (name, value) in given {
         member(&mut ask, &name, value, &mut errors);
@@ -67,18 +97,28 @@ pub fn read(body: Value) -> (Ask, Vec<FieldError>) {
 impl Ask {
     /// Points an error at the spelling that the client used.
     pub fn respell(&self, error: &mut FieldError) {
-        for (documented, used) in &self.spelled {
-            let rest = error.pointer.strip_prefix("#/").and_then(|path| path.strip_prefix(documented));
-            if let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with('/')) {
-                error.pointer = format!("#/{used}{rest}");
-            }
+        point_at_spelling(&self.spelled, error);
+    }
+}
+
+/// Points an error at the spelling that the client used; `spelled` is what [`respell`] answered.
+pub(super) fn point_at_spelling(spelled: &[(&'static str, &'static str)], error: &mut FieldError) {
+    for (documented, used) in spelled {
+        let rest = error.pointer.strip_prefix("#/").and_then(|path| path.strip_prefix(documented));
+        if let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+            error.pointer = format!("#/{used}{rest}");
         }
     }
 }
 
-fn respell(given: &mut Map<String, Value>, errors: &mut Vec<FieldError>) -> Vec<(&'static str, &'static str)> {
+/// Brings second spellings to the documented one; says which were used: (documented, given).
+pub(super) fn respell(
+    given: &mut Map<String, Value>,
+    aliases: &[(&'static str, &'static str)],
+    errors: &mut Vec<FieldError>,
+) -> Vec<(&'static str, &'static str)> {
     let mut spelled = Vec::new();
-    for (alias, name) in ALIASES {
+    for &(alias, name) in aliases {
         let Some(value) = given.remove(alias) else { continue };
         match given.get(name) {
             None | Some(Value::Null) => {
@@ -106,15 +146,58 @@ fn member(ask: &mut Ask, name: &str, value: Value, errors: &mut Vec<FieldError>)
         "parameters" => ask.parameters = object(&at, value, errors).unwrap_or_default(),
         "metadata" => ask.metadata = object(&at, value, errors),
         "onUnconfirmed" => ask.on_unconfirmed = text(&at, value, errors).and_then(|word| policy(&at, &word, errors)),
-        _ => {
-            let hint = nearest(name, MEMBERS).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-            let shown: String = name.chars().take(64).collect();
-            errors.push(field(&at, "unknown_member", format!("`{shown}` is not a member of this request{hint}")));
+        "priority" => ask.priority = priority(&at, &value, errors),
+        "webhookUrl" => ask.webhook_url = text(&at, value, errors).and_then(|url| webhook_url(&at, url, errors)),
+        _ => errors.push(unknown_member(&at, name, "this request", &MEMBERS)),
+    }
+}
+
+/// Says that nothing has this name, and what may have been meant.
+pub(crate) fn unknown_member(at: &str, name: &str, of: &str, known: &[&str]) -> FieldError {
+    let hint = nearest(name, known.iter().copied()).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    let shown: String = name.chars().take(64).collect();
+    field(at, "unknown_member", format!("`{shown}` is not a member of {of}{hint}"))
+}
+
+/// 1 to 10, or a word.
+pub(super) fn priority(at: &str, value: &Value, errors: &mut Vec<FieldError>) -> Option<u8> {
+    let by_word = value.as_str().and_then(|word| PRIORITIES.into_iter().find(|(known, _)| *known == word));
+    let number = || value.as_i64().and_then(|number| u8::try_from(number).ok()).filter(|number| (1..=10).contains(number));
+    let found = by_word.map(|(_, number)| number).or_else(number);
+    if found.is_none() {
+        let words = PRIORITIES.map(|(word, number)| format!("{word} ({number})"));
+        let detail = format!("must be a whole number from 1 (most urgent) to 10, or one of {}", words.join(", "));
+        errors.push(field(at, "not_one_of", detail));
+    }
+    found
+}
+
+/// An http(s) URL that carries no password. Whether it may be called is [`may_be_called`]'s question.
+pub(super) fn webhook_url(at: &str, url: String, errors: &mut Vec<FieldError>) -> Option<String> {
+    let fault = match Url::parse(&url) {
+        _ if url.len() > LONGEST_WEBHOOK_URL => Some("has at most 2,048 bytes"),
+        Ok(parsed) if !["http", "https"].contains(&parsed.scheme()) => Some("begins with https:// or http://"),
+        Ok(parsed) if parsed.host_str().is_none_or(str::is_empty) => Some("names a host"),
+        Ok(parsed) if !parsed.username().is_empty() || parsed.password().is_some() => Some("carries no user name or password"),
+        Ok(_) => None,
+        Err(_) => Some("is an absolute URL such as https://example.com/hook"),
+    };
+    match fault {
+        None => Some(url),
+        Some(rule) => {
+            errors.push(field(at, "invalid_url", format!("a webhook URL {rule}")));
+            None
         }
     }
 }
 
-fn text(at: &str, value: Value, errors: &mut Vec<FieldError>) -> Option<String> {
+/// Refuses what would never be sent: the scheme, or an address that stands in the URL. Where a name leads is asked when it is called.
+pub(super) fn may_be_called(at: &str, url: &str, allow: &Allow) -> Result<(), FieldError> {
+    let parsed = Url::parse(url).map_err(|error| field(at, "invalid_url", error.to_string()))?;
+    check_url(&parsed, allow).map_err(|refused| field(at, "not_allowed", refused.to_string()))
+}
+
+pub(super) fn text(at: &str, value: Value, errors: &mut Vec<FieldError>) -> Option<String> {
     match value {
         Value::String(text) => Some(text),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
@@ -124,7 +207,7 @@ fn text(at: &str, value: Value, errors: &mut Vec<FieldError>) -> Option<String> 
     }
 }
 
-fn policy(at: &str, word: &str, errors: &mut Vec<FieldError>) -> Option<OnUnconfirmed> {
+pub(super) fn policy(at: &str, word: &str, errors: &mut Vec<FieldError>) -> Option<OnUnconfirmed> {
     let found = OnUnconfirmed::of_word(word);
     if found.is_none() {
         let words = OnUnconfirmed::ALL.map(OnUnconfirmed::as_str);
@@ -146,7 +229,7 @@ fn texts(at: &str, value: Value, errors: &mut Vec<FieldError>) -> Vec<String> {
 }
 
 /// `5.0` is a whole number too (RFC 8259 §6 knows one kind of number).
-fn integer(at: &str, value: &Value, errors: &mut Vec<FieldError>) -> Option<i64> {
+pub(super) fn integer(at: &str, value: &Value, errors: &mut Vec<FieldError>) -> Option<i64> {
     #[expect(clippy::cast_possible_truncation, reason = "whole and far below the limit by the filter")]
     let whole = |number: f64| (number.fract() == 0.0 && number.abs() < 1e15).then_some(number as i64);
     let number = value.as_i64().or_else(|| value.as_f64().and_then(whole));
@@ -156,7 +239,7 @@ fn integer(at: &str, value: &Value, errors: &mut Vec<FieldError>) -> Option<i64>
     number
 }
 
-fn object(at: &str, value: Value, errors: &mut Vec<FieldError>) -> Option<Map<String, Value>> {
+pub(super) fn object(at: &str, value: Value, errors: &mut Vec<FieldError>) -> Option<Map<String, Value>> {
     match value {
         Value::Object(map) => Some(map),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::String(_) => {
@@ -183,7 +266,7 @@ fn limits(ask: &Ask, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn metadata_fits(metadata: &Map<String, Value>) -> Result<(), ValidationError> {
+pub(super) fn metadata_fits(metadata: &Map<String, Value>) -> Result<(), ValidationError> {
     let bytes = serde_json::to_vec(metadata).map_or(usize::MAX, |json| json.len());
     if metadata.len() > METADATA_KEYS || bytes > METADATA_BYTES {
         let message = format!("metadata has at most {METADATA_KEYS} members and {METADATA_BYTES} bytes");
@@ -197,7 +280,7 @@ pub(crate) fn field(at: &str, code: &'static str, detail: impl Into<String>) -> 
     FieldError { pointer: format!("#{at}"), code, detail: detail.into() }
 }
 
-fn wrong_type(at: &str, wanted: &str, value: &Value) -> FieldError {
+pub(crate) fn wrong_type(at: &str, wanted: &str, value: &Value) -> FieldError {
     let is = match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -210,7 +293,7 @@ fn wrong_type(at: &str, wanted: &str, value: &Value) -> FieldError {
 }
 
 /// A name within a pointer that is a URI fragment: what is not plain is percent-encoded; a very long name is cut.
-fn escaped(name: &str) -> String {
+pub(crate) fn escaped(name: &str) -> String {
     let pointer: String = name.chars().take(64).collect::<String>().replace('~', "~0").replace('/', "~1");
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     pointer.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
@@ -240,6 +323,26 @@ mod tests {
         assert_eq!((errors, ask.on_unconfirmed), (vec![], Some(OnUnconfirmed::Hold)));
         assert_eq!(pointers(json!({"onUnconfirmed": "retry"})), [("#/onUnconfirmed".to_owned(), "not_one_of")]);
         assert_eq!(pointers(json!({"on_unconfirmed": 1})), [("#/on_unconfirmed".to_owned(), "wrong_type")]);
+    }
+
+    #[test]
+    fn a_priority_is_a_number_or_a_word() {
+        for (given, wanted) in [(json!(1), 1), (json!(10), 10), (json!("urgent"), 1), (json!("background"), 10)] {
+            assert_eq!(read(json!({"priority": given})).0.priority, Some(wanted));
+        }
+        for wrong in [json!(0), json!(11), json!("5"), json!(2.5), json!("hurry"), json!([])] {
+            assert_eq!(pointers(json!({"priority": wrong})), [("#/priority".to_owned(), "not_one_of")]);
+        }
+    }
+
+    #[test]
+    fn a_webhook_goes_to_an_absolute_url_without_a_password() {
+        let (ask, errors) = read(json!({"webhook_url": "https://example.com/hook?a=1"}));
+        assert_eq!((errors, ask.webhook_url.as_deref()), (vec![], Some("https://example.com/hook?a=1")));
+        let long = format!("https://example.com/{}", "x".repeat(2_048));
+        for wrong in ["", "/hook", "ftp://example.com/", "https://u:p@example.com/", long.as_str()] {
+            assert_eq!(pointers(json!({"webhookUrl": wrong})), [("#/webhookUrl".to_owned(), "invalid_url")], "{wrong}");
+        }
     }
 
     #[test]

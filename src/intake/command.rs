@@ -13,7 +13,8 @@ use crate::{
         time::Timestamp,
         unconfirmed::OnUnconfirmed,
     },
-    intake::ask::{Ask, field},
+    intake::ask::{Ask, field, may_be_called},
+    net::guard::Allow,
     providers::{
         catalogue::{Catalogue, Model},
         registry::Registry,
@@ -22,7 +23,7 @@ use crate::{
     store::Birth,
 };
 
-/// 1 is most urgent, 10 least; clients cannot choose yet.
+/// Where the client says nothing: the middle of 1 (most urgent) to 10.
 const PRIORITY: u8 = 5;
 
 /// Why a request was refused.
@@ -53,6 +54,8 @@ pub struct Standing {
     pub limits: Limits,
     /// What follows an unknown submit where neither the request nor the provider's section says.
     pub on_unconfirmed: OnUnconfirmed,
+    /// Where webhooks may be sent.
+    pub webhooks: Arc<Allow>,
 }
 
 /// Turns a request into the entry that the journal writes. `errors` are those that reading it has found already.
@@ -71,6 +74,12 @@ pub fn birth(
     if errors.iter().any(|error| error.pointer == "#") {
         return Err(Refusal::Invalid(errors));
     }
+    if let Some(mut error) =
+        ask.webhook_url.as_deref().and_then(|url| may_be_called("/webhookUrl", url, &standing.webhooks).err())
+    {
+        ask.respell(&mut error);
+        errors.push(error);
+    }
     let model = model(&ask, catalogue, &mut errors).cloned();
     let request = request(model.as_deref(), &mut ask, &mut errors);
     let (Some(model), Some(request), true) = (model, request, errors.is_empty()) else {
@@ -81,7 +90,9 @@ pub fn birth(
     let of_section = registry.provider(&model.provider).and_then(|provider| provider.config.on_unconfirmed);
     let on_unconfirmed = ask.on_unconfirmed.or(of_section).unwrap_or(standing.on_unconfirmed);
     let standing = Standing { on_unconfirmed, ..standing };
-    Ok(Birth { generation: generation(&model, &request, standing), request, limits })
+    let priority = ask.priority.unwrap_or(PRIORITY);
+    let generation = Generation { priority, ..generation(&model, &request, standing) };
+    Ok(Birth { generation, request, limits, depends_on: Vec::new(), claim: None })
 }
 
 fn model<'a>(ask: &Ask, catalogue: &'a Catalogue, errors: &mut Vec<FieldError>) -> Option<&'a Arc<Model>> {
@@ -107,13 +118,19 @@ fn request(model: Option<&Model>, ask: &mut Ask, errors: &mut Vec<FieldError>) -
         input_images: std::mem::take(&mut ask.input_images),
         number_of_outputs: ask.number_of_outputs,
         parameters: std::mem::take(&mut ask.parameters),
+        results: std::mem::take(&mut ask.results),
     };
     let checked = match model {
         Some(model) => normalise(model, asked),
         None => Err(wrong_for_any_model(&asked)),
     };
     match checked {
-        Ok(request) => Some(GenerationRequest { user_id: ask.user_id.take(), metadata: ask.metadata.take(), ..request }),
+        Ok(request) => Some(GenerationRequest {
+            user_id: ask.user_id.take(),
+            metadata: ask.metadata.take(),
+            webhook_url: ask.webhook_url.take(),
+            ..request
+        }),
         Err(found) => {
             for mut error in found {
                 ask.respell(&mut error);
@@ -165,5 +182,8 @@ fn generation(model: &Model, request: &GenerationRequest, standing: Standing) ->
         failure: None,
         request_id: standing.request_id,
         on_unconfirmed: standing.on_unconfirmed,
+        batch: None,
+        retry_of: None,
+        replaced_by: None,
     }
 }

@@ -12,9 +12,10 @@ use crate::{
         id::AttemptId,
         record::{Attempt, Handle},
     },
+    intake::signing::{Checked, Signing},
     net::hooks::Hooks,
     providers::{
-        adapter::{Signature, Webhook},
+        adapter::Webhook,
         registry::{Provider, Registry},
     },
     store::{Evidence, EvidenceVerdict, Journal, Kept, Reads, Spool, StoreError, spool::Receipt},
@@ -31,6 +32,8 @@ pub struct Desk {
     pub hooks: Hooks,
     /// Providers.
     pub registry: Arc<Registry>,
+    /// Checks signatures.
+    pub signing: Signing,
     /// Rows.
     pub reads: Reads,
     /// Evidence.
@@ -64,6 +67,12 @@ pub enum Outcome {
     Spooled,
     /// Neither the database nor the spool takes it: to be sent again.
     Lost,
+    /// Its signature is missing, wrong or too old.
+    Forged,
+    /// The provider could not be asked what signs it: to be sent again.
+    Unchecked,
+    /// Its provider is not configured any more.
+    UnknownProvider,
 }
 
 impl Outcome {
@@ -79,25 +88,19 @@ impl Outcome {
             Self::UnknownAttempt => "unknown_attempt",
             Self::Spooled => "spooled",
             Self::Lost => "lost",
+            Self::Forged => "forged",
+            Self::Unchecked => "unchecked",
+            Self::UnknownProvider => "unknown_provider",
         }
     }
 }
 
 /// A webhook whose sender is believed.
 #[derive(Debug, Clone)]
-pub struct Hook {
+struct Hook {
     provider: Arc<Provider>,
     attempt: AttemptId,
     handle: Option<Handle>,
-}
-
-/// Why a webhook is not believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Disbelief {
-    /// Its signature is missing, wrong or too old.
-    Forged,
-    /// Its provider is not configured any more.
-    UnknownProvider,
 }
 
 impl Desk {
@@ -107,30 +110,33 @@ impl Desk {
         attempt.parse().ok().filter(|attempt| self.hooks.proves(provider, *attempt, token))
     }
 
-    /// Checks the signature and reads what is named.
-    ///
-    /// # Errors
-    /// Why it is not believed.
-    pub fn judge(&self, (provider, attempt): (&str, AttemptId), headers: &HeaderMap, body: &[u8]) -> Result<Hook, Disbelief> {
-        let provider = self.registry.provider(provider).ok_or(Disbelief::UnknownProvider)?;
+    /// Checks the signature, records what it says and wakes who is concerned. Run it on the socket runtime. Once it says anything but
+    /// `Lost` or `Unchecked`, the sender need not send it again.
+    pub async fn receive(&self, (provider, attempt): (&str, AttemptId), headers: &HeaderMap, body: &[u8]) -> Outcome {
+        let Some(provider) = self.registry.provider(provider) else { return Outcome::UnknownProvider };
+        let row = self.reads.attempt(attempt).await;
+        let account = match &row {
+            Ok(Some(row)) => Some(&*row.account),
+            Ok(None) => return Outcome::UnknownAttempt,
+            Err(_) => None,
+        };
         let webhook = Webhook { headers, body, at: self.clock.now() };
-        match provider.adapter.verify_webhook(&webhook, &provider.webhook_secrets) {
-            Signature::Verified | Signature::Unsigned => {}
-            Signature::Forged => return Err(Disbelief::Forged),
+        match self.signing.check(provider, account, &webhook).await {
+            Checked::Believed => {}
+            Checked::Forged => return Outcome::Forged,
+            Checked::Unknown => return Outcome::Unchecked,
         }
         let sane = |handle: &Handle| handle.task_id.len() <= LONGEST_ID && !handle.task_id.contains(char::is_control);
         let handle = provider.adapter.read_webhook(body).filter(sane);
-        Ok(Hook { provider: Arc::clone(provider), attempt, handle })
+        let hook = Hook { provider: Arc::clone(provider), attempt, handle };
+        match row {
+            Ok(Some(row)) => self.take(hook, row).await,
+            Ok(None) => Outcome::UnknownAttempt,
+            Err(error) => self.unread(hook, &error).await,
+        }
     }
 
-    /// Records what it says and wakes who is concerned. Run it on the socket runtime. Once it says anything but `Lost`, the sender
-    /// need not send it again.
-    pub async fn take(&self, hook: Hook) -> Outcome {
-        let attempt = match self.reads.attempt(hook.attempt).await {
-            Ok(Some(attempt)) => attempt,
-            Ok(None) => return Outcome::UnknownAttempt,
-            Err(error) => return self.unread(hook, &error).await,
-        };
+    async fn take(&self, hook: Hook, attempt: Attempt) -> Outcome {
         let outcome = match &hook.handle {
             Some(handle) => self.record(&hook, &attempt, handle).await,
             None => Outcome::Hint,

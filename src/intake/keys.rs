@@ -6,6 +6,7 @@ use crate::{
     domain::{
         id::{KeyId, ProjectId},
         money::Micros,
+        quota::Quotas,
         time::Timestamp,
     },
     intake::key_text::KeyText,
@@ -60,7 +61,7 @@ pub async fn create(
         None => keys.default_project().await?,
         Some(wanted) => keys.project_by_name(wanted).await?.ok_or_else(|| KeyCommandError::NoProject(wanted.to_owned()))?,
     };
-    mint(keys, name, (project.id, scope, None), now).await
+    mint(keys, name, (project.id, scope), Allowed::default(), now).await
 }
 
 /// Makes a successor of a key; the old one stays valid for `overlap`, so that clients can change over without a gap.
@@ -72,7 +73,8 @@ pub async fn rotate(keys: &Keys, id: KeyId, overlap: Duration, now: Timestamp) -
     if old.revoked_at.is_some() {
         return Err(KeyCommandError::Revoked(id));
     }
-    let minted = mint(keys, old.name, (old.project, old.scope, old.daily_limit), now).await?;
+    let allowed = Allowed { daily_limit: old.daily_limit, quotas: old.quotas };
+    let minted = mint(keys, old.name, (old.project, old.scope), allowed, now).await?;
     let end = now.plus(overlap);
     // A key that ends sooner keeps its end.
     if old.expires_at.is_none_or(|set| set > end) {
@@ -98,6 +100,35 @@ pub async fn limit(keys: &Keys, id: KeyId, limit: Option<Micros>) -> Result<(), 
     if keys.limit_key(id, limit).await? { Ok(()) } else { Err(KeyCommandError::NoKey(id)) }
 }
 
+/// Sets what a key may ask of the service; what is not said here stays as it is. Answers what holds now. A server notices within its key
+/// cache's five seconds.
+///
+/// # Errors
+/// An unknown key, or the store's own.
+pub async fn set_quotas(keys: &Keys, id: KeyId, change: QuotaChange) -> Result<Quotas, KeyCommandError> {
+    let now = keys.by_id(id).await?.ok_or(KeyCommandError::NoKey(id))?.quotas;
+    let quotas =
+        Quotas { per_minute: change.per_minute.unwrap_or(now.per_minute), at_once: change.at_once.unwrap_or(now.at_once) };
+    if keys.set_quotas(id, quotas).await? { Ok(quotas) } else { Err(KeyCommandError::NoKey(id)) }
+}
+
+/// What is newly said of a key, part by part; `Some(None)` gives the word back to the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QuotaChange {
+    /// Requests a minute.
+    pub per_minute: Option<Option<u32>>,
+    /// Requests at a time.
+    pub at_once: Option<Option<u32>>,
+}
+
+impl QuotaChange {
+    /// Whether anything is said.
+    #[must_use]
+    pub fn any(self) -> bool {
+        self != Self::default()
+    }
+}
+
 /// Sets what a project may promise a UTC day; none takes the limit away. A server notices within its key cache's five seconds.
 ///
 /// # Errors
@@ -120,10 +151,18 @@ pub async fn create_project(keys: &Keys, name: &str) -> Result<Project, KeyComma
     Ok(keys.create_project(&name).await?)
 }
 
+/// What a key may spend and ask.
+#[derive(Debug, Clone, Copy, Default)]
+struct Allowed {
+    daily_limit: Option<Micros>,
+    quotas: Quotas,
+}
+
 async fn mint(
     keys: &Keys,
     name: String,
-    (project, scope, daily_limit): (ProjectId, Scope, Option<Micros>),
+    (project, scope): (ProjectId, Scope),
+    Allowed { daily_limit, quotas }: Allowed,
     now: Timestamp,
 ) -> Result<Minted, KeyCommandError> {
     let text = KeyText::mint();
@@ -138,6 +177,7 @@ async fn mint(
         revoked_at: None,
         expires_at: None,
         daily_limit,
+        quotas,
     };
     keys.insert(record.clone()).await?;
     Ok(Minted { record, text })

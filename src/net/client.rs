@@ -102,6 +102,16 @@ impl Clients {
     }
 }
 
+/// The client for what is sent to URLs that clients named.
+///
+/// # Errors
+/// [`SetupError`] when the machine's root certificates cannot be used.
+pub fn outward(allow: Allow, connect_timeout: Duration) -> Result<Guarded, SetupError> {
+    install_tls();
+    let allow = Arc::new(allow);
+    Ok(Guarded { client: kept(builder(&allow, connect_timeout)).build()?, allow })
+}
+
 /// What all have in common. A proxy of the environment would resolve names for us, past the guard.
 fn builder(allow: &Arc<Allow>, connect_timeout: Duration) -> reqwest::ClientBuilder {
     reqwest::Client::builder()

@@ -40,11 +40,13 @@ impl Balances {
         due
     }
 
-    /// Takes in what a try told.
-    pub fn take(&self, key: &AccountKey, told: Result<Reading, String>, now: Timestamp) {
-        if let Some(entry) = self.known().get_mut(key) {
-            entry.take(told, now);
-        }
+    /// Takes in what a try told; what is known of the account then.
+    #[must_use]
+    pub fn take(&self, key: &AccountKey, told: Result<Reading, String>, now: Timestamp) -> Option<AccountBalance> {
+        let mut known = self.known();
+        let entry = known.get_mut(key)?;
+        entry.take(told, now);
+        Some(entry.clone())
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<AccountKey, AccountBalance>> {

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use crate::domain::schedule::{Growth, course::Course, histogram::Histogram};
+use crate::{
+    domain::schedule::{Growth, course::Course, expectation::Expectation, histogram::Histogram},
+    observe::times::Times,
+};
 
 /// A course is made anew after so many observations: an eighth of all so far, but at least and at most these. One takes half a
 /// millisecond, so that 1,000 polls a second cost 2 % of a core at most.
@@ -18,6 +21,7 @@ const RENEWED: (u64, u64) = (16, 256);
 pub struct Learner {
     growth: Growth,
     budget: f64,
+    times: Times,
     models: Arc<Mutex<HashMap<Arc<str>, Known>>>,
 }
 
@@ -28,20 +32,23 @@ struct Known {
 }
 
 impl Known {
-    fn renew(&mut self, growth: Growth, budget: f64) {
+    /// Answers whether there is something new.
+    fn renew(&mut self, growth: Growth, budget: f64) -> bool {
         let version = self.histogram.version();
         let patience = (version / 8).clamp(RENEWED.0, RENEWED.1);
-        if version >= self.course.as_ref().map_or(0, |course| course.version()) + patience {
+        let due = version >= self.course.as_ref().map_or(0, |course| course.version()) + patience;
+        if due {
             self.course = Course::of(&self.histogram, growth, budget).map(Arc::new);
         }
+        due
     }
 }
 
 impl Learner {
-    /// Knows nothing yet.
+    /// Knows nothing yet; tells `times` what it learns.
     #[must_use]
-    pub fn new(growth: Growth, budget: f64) -> Self {
-        Self { growth, budget, models: Arc::default() }
+    pub fn new(growth: Growth, budget: f64, times: Times) -> Self {
+        Self { growth, budget, times, models: Arc::default() }
     }
 
     /// The course of a model; none while too little is known.
@@ -77,7 +84,10 @@ impl Learner {
         }
         if let Some(known) = models.get_mut(model) {
             observed(&mut known.histogram);
-            known.renew(self.growth, self.budget);
+            let news = known.renew(self.growth, self.budget);
+            if let Some(expectation) = news.then(|| Expectation::of(&known.histogram)).flatten() {
+                self.times.tell(model, expectation);
+            }
         }
     }
 
@@ -91,10 +101,10 @@ mod tests {
     use std::{sync::Arc, time::Duration};
 
     use super::Learner;
-    use crate::config::polling::PollingConfig;
+    use crate::{config::polling::PollingConfig, observe::times::Times};
 
     fn cold() -> Learner {
-        Learner::new(PollingConfig::default().growth(), 0.9)
+        Learner::new(PollingConfig::default().growth(), 0.9, Times::default())
     }
 
     #[test]
@@ -103,6 +113,9 @@ mod tests {
         (0..60).for_each(|n| learner.recalled(&model, Duration::from_secs(80 + n % 20)));
         assert!(learner.course(&model).is_some());
         assert!(learner.course("flux-schnell").is_none());
+        let left = learner.times.of(&model).expect("others are told").left(Duration::ZERO).unwrap();
+        assert!((60..=110).contains(&left.as_secs()), "{left:?}");
+        assert!(learner.times.of("flux-schnell").is_none());
     }
 
     #[test]

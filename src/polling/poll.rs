@@ -21,7 +21,7 @@ use crate::{
         schedule::Strategy,
         time::Timestamp,
     },
-    observe::Live,
+    observe::{Live, times::Times},
     polling::{
         learner::Learner,
         outcome::{Around, Finding, decide},
@@ -59,6 +59,8 @@ pub struct Polling {
     pub storage: Storage,
     /// Live views.
     pub live: Live,
+    /// How long models take.
+    pub times: Times,
     /// Time.
     pub clock: Clock,
     /// The next stages.
@@ -89,10 +91,10 @@ const WORDS: usize = 256;
 const AGAIN: usize = 4_096;
 
 impl Shared {
-    /// An empty plan.
+    /// An empty plan; `times` is told how long models take.
     #[must_use]
-    pub fn new(config: &PollingConfig) -> Self {
-        let learner = Learner::new(config.growth(), config.adaptive_budget);
+    pub fn new(config: &PollingConfig, times: Times) -> Self {
+        let learner = Learner::new(config.growth(), config.adaptive_budget, times);
         Self { plan: Mutex::default(), learner, changed: Notify::new(), again: Mutex::default(), heard: Mutex::default() }
     }
 

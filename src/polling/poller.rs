@@ -67,7 +67,7 @@ impl Actor for Poller {
             polling: self.polling.clone(),
             flights: Arc::clone(&self.flights),
             child: self.child.clone(),
-            shared: Arc::new(Shared::new(&self.polling.config.polling)),
+            shared: Arc::new(Shared::new(&self.polling.config.polling, self.polling.times.clone())),
             reading: Reading { after: None, all: true, next: now, began: now },
             cancels_at: now,
         };

@@ -436,6 +436,19 @@ pub trait Adapter: Send + Sync + fmt::Debug {
         Err(table::unsendable(ErrorCode::InternalError, "it tells no balance"))
     }
 
+    /// How to ask what the account's webhooks are signed with, where the provider tells it; none where only its console does.
+    fn signing_secret(&self, _endpoint: &Endpoint) -> Option<HttpCall> {
+        None
+    }
+
+    /// Reads its answer.
+    ///
+    /// # Errors
+    /// A fault that says what was told instead.
+    fn read_signing_secret(&self, _reply: &Reply) -> Result<SecretString, Fault> {
+        Err(table::unsendable(ErrorCode::InternalError, "it tells no secret"))
+    }
+
     /// How to cancel; none where the provider cannot.
     fn cancel(&self, context: &Context<'_>) -> Option<HttpCall>;
 

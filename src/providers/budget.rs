@@ -58,6 +58,14 @@ impl Budget {
         self.lock().try_take(attempt, now).map_err(|short| short.wait(&self.label))
     }
 
+    /// What [`try_take`](Self::try_take) would answer an attempt without a slot; takes nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn room(&self, now: Timestamp) -> Result<(), Wait> {
+        self.lock().room(now).map_err(|short| short.wait(&self.label))
+    }
+
     /// Marks the slot of an attempt that is in flight already (after a restart); may pass the limit, as the work is there.
     pub fn occupy(&self, attempt: AttemptId) {
         self.lock().in_flight.insert(attempt);
@@ -66,6 +74,12 @@ impl Budget {
     /// Frees the slot of an attempt; again is harmless.
     pub fn release(&self, attempt: AttemptId) {
         self.lock().in_flight.remove(&attempt);
+    }
+
+    /// Whether an attempt has a slot.
+    #[must_use]
+    pub fn holds(&self, attempt: AttemptId) -> bool {
+        self.lock().in_flight.contains(&attempt)
     }
 
     /// Slots in use, and the limit (0: none).
@@ -144,6 +158,13 @@ impl State {
         if self.in_flight.contains(&attempt) {
             return Ok(());
         }
+        self.room(now)?;
+        self.submits.take(now).map_err(|until| self.used_up(until))?;
+        self.in_flight.insert(attempt);
+        Ok(())
+    }
+
+    fn room(&mut self, now: Timestamp) -> Result<(), Short> {
         if let Some(until) = self.held(now) {
             return Err(Short::Held(until));
         }
@@ -151,10 +172,11 @@ impl State {
         if limit > 0 && used >= usize::try_from(limit).unwrap_or(usize::MAX) {
             return Err(Short::Slots { used, limit });
         }
-        let limit = self.limits.requests_per_minute;
-        self.submits.take(now).map_err(|until| Short::Rate { limit, until })?;
-        self.in_flight.insert(attempt);
-        Ok(())
+        self.submits.look(now).map(drop).map_err(|until| self.used_up(until))
+    }
+
+    const fn used_up(&self, until: Timestamp) -> Short {
+        Short::Rate { limit: self.limits.requests_per_minute, until }
     }
 
     /// The end of the pause, if there is one now. Cut at every look, so that a clock that was set back cannot lengthen it.

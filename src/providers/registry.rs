@@ -52,7 +52,7 @@ pub struct Provider {
     pub config: ProviderConfig,
     /// Retries.
     pub policy: RetryPolicy,
-    /// What may sign its webhooks, of all its accounts: whose a webhook is, is known only after the database was asked.
+    /// What may sign its webhooks, of all its accounts: whose a webhook is, is not known while the database is away.
     pub webhook_secrets: Vec<SecretString>,
     /// Accounts that can be used; `default` first, then by name.
     pub accounts: Vec<Arc<Account>>,
@@ -69,8 +69,8 @@ pub struct Account {
     pub name: Arc<str>,
     /// How it proves itself.
     pub credential: Credential,
-    /// What the provider is to sign the webhooks of its submits with, where it is told by each submit.
-    pub webhook_secret: Option<SecretString>,
+    /// What may sign its webhooks; the first is what the provider is told to sign with, where it is told by each submit.
+    pub webhook_secrets: Vec<SecretString>,
     /// Submits, slots and polls.
     pub budget: Budget,
     /// Whether submits may go at all.
@@ -141,6 +141,21 @@ impl Provider {
         self.accounts.iter().find(|account| &*account.name == name)
     }
 
+    /// Whether a submit could go now through some account; takes nothing.
+    ///
+    /// # Errors
+    /// What the last account waits for, in one sentence.
+    pub fn room(&self, now: Timestamp) -> Result<(), String> {
+        let mut why = format!("{}: no account is configured", self.name);
+        for account in &self.accounts {
+            match account.room(now) {
+                Ok(()) => return Ok(()),
+                Err(wait) => why = wait.why,
+            }
+        }
+        Err(why)
+    }
+
     /// Where its accounts are asked what is left, and how; none where it tells nothing, or is a relay, whose account is shared.
     #[must_use]
     pub fn balance(&self, now: Timestamp) -> Option<(Endpoint, HttpCall)> {
@@ -149,6 +164,18 @@ impl Provider {
         }
         let endpoint = self.adapter.endpoint(&self.config.base_url, "", None, &self.config.options, false, Kind::Video);
         let call = self.adapter.balance(&endpoint, now)?;
+        Some((endpoint, call))
+    }
+
+    /// Where its accounts are asked what signs their webhooks, and how; none where it does not tell, or is a relay, which has no such
+    /// path of its own.
+    #[must_use]
+    pub fn signing_secret(&self) -> Option<(Endpoint, HttpCall)> {
+        if self.config.relay {
+            return None;
+        }
+        let endpoint = self.adapter.endpoint(&self.config.base_url, "", None, &self.config.options, false, Kind::Video);
+        let call = self.adapter.signing_secret(&endpoint)?;
         Some((endpoint, call))
     }
 
@@ -186,6 +213,15 @@ impl Account {
         self.budget.try_take(attempt, now)?;
         // Asked last, as a yes may be the one probe; another may have taken it in between.
         self.open(self.breaker.allows(now).err()).inspect_err(|_| self.budget.release(attempt))
+    }
+
+    /// What [`admit`](Self::admit) would answer; takes nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn room(&self, now: Timestamp) -> Result<(), Wait> {
+        self.open(self.breaker.open_until(now))?;
+        self.budget.room(now)
     }
 
     /// Gives back what [`admit`](Self::admit) took, when no submit follows: the slot, and the place of the probe, which would

@@ -136,6 +136,14 @@ impl Adapter for Replicate {
         wire::read_cancel(reply)
     }
 
+    fn signing_secret(&self, endpoint: &Endpoint) -> Option<HttpCall> {
+        place::url(endpoint, "/webhooks/default/secret", &[]).ok().map(HttpCall::get)
+    }
+
+    fn read_signing_secret(&self, reply: &Reply) -> Result<SecretString, Fault> {
+        wire::read_signing_secret(reply)
+    }
+
     fn verify_webhook(&self, webhook: &Webhook<'_>, secrets: &[SecretString]) -> Signature {
         signature::verify(&signature::STANDARD_WEBHOOKS, webhook, secrets)
     }

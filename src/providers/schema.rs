@@ -137,20 +137,22 @@ pub struct Asked<'a> {
     pub number_of_outputs: Option<i64>,
     /// `parameters`; a value of `null` counts as not given.
     pub parameters: Map<String, Value>,
+    /// Places of `input_images` that another generation's result will take: they count, but there is nothing to look at yet.
+    pub results: Vec<usize>,
 }
 
 /// Outputs of one generation at most.
 const MOST_OUTPUTS: i64 = 10;
 
 /// Checks a request against a model, trims the prompt, folds `n` into the number of outputs and applies the defaults of the
-/// inputs that the model declares. `user_id` and `metadata` are left empty. Its own result passes again unchanged.
+/// inputs that the model declares. `user_id`, `metadata` and `webhook_url` are left empty. Its own result passes again unchanged.
 ///
 /// # Errors
 /// Everything that is wrong, at once.
 pub fn normalise(model: &Model, asked: Asked<'_>) -> Result<GenerationRequest, Vec<FieldError>> {
     let mut errors = Vec::new();
     let prompt = check_prompt(model, asked.prompt, &mut errors);
-    images::check(model, &asked.input_images, &mut errors);
+    images::check(model, (&asked.input_images, &asked.results), &mut errors);
     let mut given = asked.parameters;
     given.retain(|_, value| !value.is_null());
     let with_images = !asked.input_images.is_empty();
@@ -166,6 +168,7 @@ pub fn normalise(model: &Model, asked: Asked<'_>) -> Result<GenerationRequest, V
         parameters,
         user_id: None,
         metadata: None,
+        webhook_url: None,
     })
 }
 
@@ -174,7 +177,7 @@ pub fn normalise(model: &Model, asked: Asked<'_>) -> Result<GenerationRequest, V
 pub fn wrong_for_any_model(asked: &Asked<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     some_prompt(asked.prompt, &mut errors);
-    images::check_forms(&asked.input_images, &mut errors);
+    images::check_forms((&asked.input_images, &asked.results), &mut errors);
     outputs(asked.number_of_outputs, None, &mut errors);
     errors
 }

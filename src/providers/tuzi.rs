@@ -39,7 +39,8 @@ pub const MISSING_GRACE: Duration = Duration::from_secs(60);
 
 /// The mapping. Path families: `images` (default for images; synchronous), `videos` (default for videos), `bfl`.
 ///
-/// Options: `response_format` = `url` (default) or `b64_json`, for `images`.
+/// Options: `response_format` = `url` (default) or `b64_json`, for `images`; `bills` = `accept` (default) or `completion`, where your
+/// contract with the relay says that failures cost nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Tuzi;
 
@@ -108,7 +109,11 @@ impl Adapter for Tuzi {
 
     fn capabilities(&self, endpoint: &Endpoint) -> Capabilities {
         Capabilities {
-            bills: Bills::AtAccept,
+            bills: match endpoint.options.get("bills").map(String::as_str) {
+                Some("completion") => Bills::AtCompletion,
+                // Not established; clients report that a broken answer is not refunded. Rather too much in the books than too little.
+                Some(_) | None => Bills::AtAccept,
+            },
             idempotent_submit: false,
             found_by: FoundBy::Nobody,
             cancellable: false,

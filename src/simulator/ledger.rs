@@ -65,7 +65,7 @@ impl Entry {
             "seq": self.seq, "provider": self.provider.name(), "account": last_four(&self.account), "path": self.path,
             "taskId": self.task_id, "tag": self.tag, "promptSha256": self.prompt_sha256, "bodySha256": self.body_sha256,
             "prompt": self.prompt, "billed": billed, "microUsd": if billed { self.micro_usd } else { 0 },
-            "at": rfc3339(self.at_ms), "outcome": self.outcome(now), "polls": self.polls, "finds": self.finds,
+            "at": rfc3339(self.at_ms), "endsAt": rfc3339(self.ended_ms), "outcome": self.outcome(now), "polls": self.polls, "finds": self.finds,
             "cancels": self.cancels,
         })
     }

@@ -1,8 +1,8 @@
 //! The Tuzi relay sandbox, in the styles that its clients use: BFL-like (A), OpenAI images (B), OpenAI videos (D), and
 //! relayed Kling. Style C is retired and answers 410.
 //!
-//! A relay hides the upstream codes and promises no unique client ids. It bills at the end: for style B with the answer,
-//! which takes as long as the generation, and a connection cut meanwhile stops nothing.
+//! A relay hides the upstream codes and promises no unique client ids. Style B answers after as long as the generation takes, and a
+//! connection cut meanwhile stops nothing. When it bills is not established: with the acceptance, unless configured otherwise.
 
 mod multipart;
 
@@ -160,7 +160,7 @@ fn complete(sim: &Sim, order: &mut Order, family: &str) {
     order.provider = Provider::Tuzi;
     order.id = Uuid::new_v4().simple().to_string();
     order.family = family.to_owned();
-    order.billing = Billing::Success;
+    order.billing = if sim.config.tuzi.bills_failures { Billing::Submit } else { Billing::Success };
     order.slots = None;
     order.rate = Some((sim.config.tuzi.submits_per_minute, 60));
 }
@@ -241,6 +241,8 @@ fn relayed_kling(sim: &Arc<Sim>, call: &Call, account: &str, family: &str) -> Re
             // The client's id is not looked up by it: the upstream account is shared with strangers.
             let tag = order.external_id.take();
             complete(sim, &mut order, family);
+            // As Kling itself does.
+            order.billing = Billing::Success;
             order.seed = tag;
             let new_api = sim.config.tuzi.new_api_answers;
             sim.submit(call, order, &Words { style: Style::Kling, inline: false, new_api })

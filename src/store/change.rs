@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::{
     domain::{
         attempt::{self, AttemptEvent, AttemptState},
+        batch::{BatchEffect, Category},
         effects::{self, After, Before, Booking},
         error::{ErrorCode, Failure},
         generation::{self, GenerationEvent, GenerationState, Settlement},
@@ -78,7 +79,7 @@ impl Change {
         }
         if from != to {
             self.history(0, from.as_str(), to.as_str(), reason);
-            self.event(event_kind(to));
+            self.event(event_kind(from, to));
         }
         self.entry.generation = Some(self.generation.clone());
         Ok(())
@@ -125,7 +126,7 @@ impl Change {
     pub fn resend(&mut self, attempt: &mut Attempt, not_after: Timestamp, reason: &str) -> Result<(), Illegal> {
         attempt.not_after = not_after;
         self.attempt(attempt, AttemptEvent::Resend, reason)?;
-        self.entry.guard = Guard::Intent;
+        self.entry.guard = Guard::Resend;
         Ok(())
     }
 
@@ -141,6 +142,11 @@ impl Change {
     /// those that it changes.
     pub fn hold(&mut self, attempt: &Attempt) {
         self.entry.attempts.push(attempt.clone());
+    }
+
+    /// Lets the history say something of an attempt that stays in its state.
+    pub(in crate::store) fn note(&mut self, attempt: &Attempt, reason: &str) {
+        self.history(attempt.n, attempt.state.as_str(), attempt.state.as_str(), reason);
     }
 
     /// Adds the attempt that the intent brings into being.
@@ -203,7 +209,8 @@ impl Change {
 
     fn event(&mut self, kind: &'static str) {
         let (generation, project) = (self.generation.id, self.generation.project);
-        self.entry.events.push(Event { generation, project, kind, at: self.at });
+        let batch = self.generation.batch.as_ref().map(|place| place.id);
+        self.entry.events.push(Event { generation, batch, project, kind, at: self.at });
     }
 
     fn history(&mut self, attempt: u16, from: &'static str, to: &'static str, reason: &str) {
@@ -237,12 +244,13 @@ pub struct End<'a> {
     pub reason: &'a str,
 }
 
-const fn event_kind(state: GenerationState) -> &'static str {
-    match state {
+const fn event_kind(from: GenerationState, to: GenerationState) -> &'static str {
+    match to {
         GenerationState::Waiting => "generation.waiting",
         GenerationState::Preparing => "generation.preparing",
+        GenerationState::Queued if matches!(from, GenerationState::Active) => "generation.retrying",
         GenerationState::Queued => "generation.queued",
-        GenerationState::Active => "generation.active",
+        GenerationState::Active => "generation.processing",
         GenerationState::Completed => "generation.completed",
         GenerationState::Failed => "generation.failed",
         GenerationState::Cancelled => "generation.cancelled",
@@ -287,12 +295,24 @@ pub fn booking(loaded: &Loaded, entry: &Transition) -> Option<Booking> {
     Booking::of(&loaded.generation, effects::transition(before, &after))
 }
 
+/// What the entry means for the batch; none outside of one.
+#[must_use]
+pub fn effect(loaded: &Loaded, entry: &Transition) -> Option<BatchEffect> {
+    let batch = loaded.generation.batch.as_ref()?.id;
+    let at = entry.history.last().map_or(loaded.generation.updated_at, |row| row.at);
+    let effect = BatchEffect::none(batch, Category::of(&loaded.generation), at);
+    let effect = entry.generation.iter().fold(effect, |effect, row| effect.row(row));
+    let known = |row: &Attempt| loaded.attempts.iter().find(|known| known.id == row.id);
+    let effect = entry.attempts.iter().fold(effect, |effect, row| effect.attempt(known(row), row));
+    Some(entry.new_attempts.iter().fold(effect, |effect, new| effect.attempt(None, &new.attempt)))
+}
+
 /// How often a lost entry is decided anew before the caller is told: each loss means that somebody else moved the generation on,
 /// which happens at most a few times for each of its ten outputs.
 const LOSSES: u32 = 32;
 
 /// Hands in what `decide` makes of the rows, loading them again after each loss. `decide` answers none when nothing is to be
-/// done (any more). Returns the rows as they stand after the commit.
+/// done (any more); so does a batch that takes no submit now. Returns the rows as they stand after the commit.
 ///
 /// # Errors
 /// What the store answered; `StoreError::Busy` after too many losses.
@@ -316,10 +336,12 @@ pub async fn commit(
         };
         let Some(mut entry) = decide(&loaded) else { return Ok(None) };
         entry.booking = booking(&loaded, &entry);
+        entry.effect = effect(&loaded, &entry);
         let entry = Arc::new(entry);
         match journal.transition(Arc::clone(&entry)).await? {
             Verdict::Won => return Ok(Some(after(loaded, &entry))),
             Verdict::Lost => {}
+            Verdict::Held(_) => return Ok(None),
         }
     }
     Err(StoreError::Busy)

@@ -1,5 +1,5 @@
-//! Moves SQLite's write-ahead log into the database each second, on a connection of its own: a commit that finds little to do
-//! checkpoints rarely. `wal_autocheckpoint` stays the bound, since a passive checkpoint alone never catches up under load.
+//! Moves SQLite's write-ahead log into the database three times a second, on a connection of its own, so that the commit which has to
+//! do it finds little to do. `wal_autocheckpoint` stays the bound, since a passive checkpoint alone never catches up under load.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::store::{Journal, connect::Target, journal::connection::Connection};
 
-const EVERY: Duration = Duration::from_secs(1);
+/// Measured at 9,000 transitions a second: each second and a bound of 16,000 pages cost a tenth of them, and the slowest commits.
+const EVERY: Duration = Duration::from_millis(300);
 
 /// Starts it on the present runtime, if the database is SQLite.
 pub fn start(target: &Target, journal: &Journal, closing: &CancellationToken, tasks: &TaskTracker) {

@@ -31,6 +31,9 @@ pub const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// back in nearly every commit, and a commit walks a larger cache for longer.
 const WRITER_CACHE: &str = "-32768";
 
+/// Texts that the SQLite writer keeps prepared: for each table seven sizes, and what goes together.
+const PREPARED: usize = 512;
+
 /// How long a command waits for another process's write lock (SQLite).
 const BUSY: Duration = Duration::from_secs(10);
 /// How long opening a connection may take.
@@ -109,7 +112,8 @@ impl Target {
                     .pragma("cache_size", WRITER_CACHE)
                     // Multi-row statements journal every page they touch, to be able to fail halfway; in memory that is a copy,
                     // in a temporary file a write.
-                    .pragma("temp_store", "memory");
+                    .pragma("temp_store", "memory")
+                    .statement_cache_capacity(PREPARED);
                 Ok(Connection::Sqlite(Pipeline::new(SqliteConnection::connect_with(&options).await?)))
             }
             Place::Postgres(options) => Ok(Connection::Postgres(Bundle::new(self.session(options, self.write_timeout).await?))),

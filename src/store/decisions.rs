@@ -141,7 +141,19 @@ impl Decisions {
             outcome: Set(None),
             reason: Set(None),
         };
-        decision(self.bounded(Entity::insert(row).exec_with_returning(&self.database)).await?)
+        // One statement without RETURNING: with it the driver answers the row before the statement has committed, and on a full disk the
+        // row was answered and never written. Nor a transaction: the driver loses count of one that SQLite has rolled back by itself, and
+        // then leaves the next one open, with the lock that the journal needs.
+        let written = async {
+            Entity::insert(row).exec_without_returning(&self.database).await?;
+            let mine = Entity::find()
+                .filter(Column::AttemptId.eq(new.attempt.0))
+                .filter(Column::At.eq(new.at.0))
+                .order_by_desc(Column::Id)
+                .limit(1);
+            mine.one(&self.database).await?.ok_or(DbErr::RecordNotInserted)
+        };
+        decision(self.bounded(written).await?)
     }
 
     /// Those nothing has come of yet, oldest first.

@@ -1,6 +1,8 @@
 //! What stages hand to the journal, and what it answers. Each entry is judged alone, all or nothing.
 
 use crate::domain::{
+    batch::{BatchEffect, Held},
+    claim::Claim,
     effects::Booking,
     id::{AttemptId, GenerationId},
     limits::Limits,
@@ -17,6 +19,10 @@ pub struct Birth {
     pub request: GenerationRequest,
     /// What may be promised a day.
     pub limits: Limits,
+    /// What it waits for; then it is born waiting.
+    pub depends_on: Vec<GenerationId>,
+    /// The request that makes it, where it may be repeated: of all births with one claim only the first is written.
+    pub claim: Option<Claim>,
 }
 
 /// One transition: any number of changed rows of **one generation**, applied together or not at all. Lane `transitions`.
@@ -45,6 +51,8 @@ pub struct Transition {
     pub events: Vec<Event>,
     /// What it means for the books; [`crate::store::change::commit`] fills it in.
     pub booking: Option<Booking>,
+    /// What it means for its batch; [`crate::store::change::commit`] fills it in. Every line of a batch needs it.
+    pub effect: Option<BatchEffect>,
     /// Further condition.
     pub guard: Guard,
 }
@@ -64,6 +72,7 @@ impl Transition {
             history: Vec::new(),
             events: Vec::new(),
             booking: None,
+            effect: None,
             guard: Guard::None,
         }
     }
@@ -83,8 +92,10 @@ pub struct NewAttempt {
 pub enum Guard {
     /// None.
     None,
-    /// The entry commits an intent: it requires that no cancel was requested.
+    /// The entry commits an intent: it requires that no cancel was requested, and that its batch takes one more submit.
     Intent,
+    /// The same attempt is sent once more: it requires that no cancel was requested, of its batch only one of what was submitted.
+    Resend,
 }
 
 /// What the journal made of a transition.
@@ -94,6 +105,8 @@ pub enum Verdict {
     Won,
     /// Some version, state, guard or the fence did not match: nothing was written. Load again and decide anew.
     Lost,
+    /// Its batch takes no submit now: nothing was written, and to decide anew from the same rows would change nothing.
+    Held(Held),
 }
 
 /// A provider id that somebody learned; written ahead of everything else, never fenced. Lane `evidence`.
@@ -122,4 +135,15 @@ pub enum EvidenceVerdict {
     Known,
     /// Another attempt holds this provider task: somebody must look.
     Conflict,
+}
+
+/// What became of a wish about a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    /// The project has no such batch.
+    Unknown,
+    /// It was so already, or the batch takes no such wish (any more).
+    Unchanged,
+    /// Noted.
+    Changed,
 }

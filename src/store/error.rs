@@ -2,7 +2,7 @@
 
 use std::{error::Error, sync::Arc};
 
-use crate::domain::limits::OverLimit;
+use crate::domain::{claim::Claimed, limits::OverLimit};
 
 /// A source that several callers of one batch may share.
 pub type Source = Arc<dyn Error + Send + Sync>;
@@ -40,9 +40,15 @@ pub enum StoreError {
         #[source]
         source: Source,
     },
+    /// What it goes on from is not there any more.
+    #[error("it is not there any more")]
+    Gone,
     /// A daily limit of spending would be passed.
     #[error(transparent)]
     OverLimit(#[from] OverLimit),
+    /// What was to be made has been made: its claim is taken.
+    #[error("the claim is taken by {}", .0.subject)]
+    Claimed(Claimed),
     /// Another server runs on this database.
     #[error("another server holds {lock}")]
     Locked {
@@ -110,6 +116,17 @@ impl Trouble {
             "53" | "58" | "XX" | "25" | "28" | "3D" => Self::Down,
             _ => Self::Rows,
         }
+    }
+
+    /// Whether the connection that met this error must not be asked anything more, whatever the error says of the rows. SQLite's plain
+    /// error (1) comes when a statement does not fit the tables any more: somebody changed them under a running server. sqlx's thread
+    /// then panics while it resets a text of several statements (0.9.0, `SqliteError::new`), and what it is asked meanwhile is
+    /// never answered. A connection that is dropped ends its transaction with it.
+    #[must_use]
+    pub fn unsettles(error: &sqlx::Error) -> bool {
+        let sqlx::Error::Database(database) = error else { return false };
+        let sqlite = database.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some();
+        sqlite && database.code().as_deref() == Some("1")
     }
 
     fn of_sqlite(extended: u32) -> Self {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use entities::{api_keys, projects};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
-    sea_query::OnConflict,
+    ActiveValue::Set,
+    ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TryIntoModel,
+    sea_query::{Expr, OnConflict},
 };
 
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     domain::{
         id::{KeyId, ProjectId},
         money::Micros,
+        quota::Quotas,
         time::Timestamp,
     },
     store::{StoreError, connect::CLOSE_WITHIN, reads::LONGEST_LIST},
@@ -84,6 +86,8 @@ pub struct KeyRecord {
     pub expires_at: Option<Timestamp>,
     /// What it may promise a UTC day; none is no limit.
     pub daily_limit: Option<Micros>,
+    /// What it may ask of the service, as far as that was said of it.
+    pub quotas: Quotas,
 }
 
 /// Projects and keys. Clones share the pool.
@@ -131,8 +135,11 @@ impl Keys {
     /// # Errors
     /// [`StoreError::Conflict`] when the name is taken; `Timeout`, `Unavailable` as all here.
     pub async fn create_project(&self, name: &str) -> Result<Project, StoreError> {
-        let insert = projects::Entity::insert(project_row(name, self.clock.now())).exec_with_returning(&self.database);
-        self.bounded(insert).await.map(project)
+        let row = project_row(name, self.clock.now());
+        let made = row.clone().try_into_model()?;
+        // Without RETURNING: see `Decisions::insert`.
+        self.bounded(projects::Entity::insert(row).exec_without_returning(&self.database)).await?;
+        Ok(project(made))
     }
 
     /// All projects by name, at most 1,000.
@@ -178,6 +185,8 @@ impl Keys {
             revoked_at: Set(key.revoked_at.map(|at| at.0)),
             expires_at: Set(key.expires_at.map(|at| at.0)),
             daily_limit: Set(key.daily_limit.map(|limit| limit.0)),
+            requests_per_minute: Set(key.quotas.per_minute.map(stored)),
+            in_flight: Set(key.quotas.at_once.map(stored)),
         };
         self.bounded(api_keys::Entity::insert(row).exec_without_returning(&self.database)).await.map(|_| ())
     }
@@ -229,6 +238,18 @@ impl Keys {
         Ok(self.bounded(update.exec(&self.database)).await?.rows_affected > 0)
     }
 
+    /// Sets what a key may ask of the service. False when there is no such key.
+    ///
+    /// # Errors
+    /// `Timeout`, `Unavailable`.
+    pub async fn set_quotas(&self, id: KeyId, quotas: Quotas) -> Result<bool, StoreError> {
+        let update = api_keys::Entity::update_many()
+            .col_expr(api_keys::Column::RequestsPerMinute, Expr::value(quotas.per_minute.map(stored)))
+            .col_expr(api_keys::Column::InFlight, Expr::value(quotas.at_once.map(stored)))
+            .filter(api_keys::Column::Id.eq(id.0));
+        Ok(self.bounded(update.exec(&self.database)).await?.rows_affected > 0)
+    }
+
     /// All keys by age, at most 1,000.
     ///
     /// # Errors
@@ -262,6 +283,15 @@ impl Keys {
     }
 }
 
+/// A limit beyond this is none that anybody meets.
+fn stored(limit: u32) -> i32 {
+    i32::try_from(limit).unwrap_or(i32::MAX)
+}
+
+fn loaded(limit: i32) -> Option<u32> {
+    u32::try_from(limit).ok()
+}
+
 fn project_row(name: &str, now: Timestamp) -> projects::ActiveModel {
     projects::ActiveModel {
         id: Set(ProjectId::fresh().0),
@@ -293,5 +323,6 @@ fn key(row: api_keys::Model) -> Result<KeyRecord, StoreError> {
         revoked_at: row.revoked_at.map(Timestamp),
         expires_at: row.expires_at.map(Timestamp),
         daily_limit: row.daily_limit.map(Micros),
+        quotas: Quotas { per_minute: row.requests_per_minute.and_then(loaded), at_once: row.in_flight.and_then(loaded) },
     })
 }

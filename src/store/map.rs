@@ -2,13 +2,18 @@
 
 mod asset;
 mod attempt;
+mod batch;
 mod generation;
+mod webhook;
 
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use asset::{AssetChange, asset, asset_change, asset_model};
 pub use attempt::{AttemptChange, attempt, attempt_change, attempt_model};
+pub use batch::{BatchChange, batch, batch_change, batch_model};
 pub use generation::{GenerationChange, generation, generation_change, generation_model};
+
+pub use webhook::{DeliveryChange, delivery, delivery_change, delivery_model, endpoint, endpoint_model};
 
 use crate::{domain::record::Kind, store::StoreError};
 
@@ -30,7 +35,13 @@ fn optional_json<T: Serialize>(value: Option<&T>) -> Result<Option<String>, Stor
     value.map(json).transpose()
 }
 
-const fn kind_number(kind: Kind) -> i16 {
+/// A count as the store keeps it.
+fn number(what: &'static str, count: u32) -> Result<i32, StoreError> {
+    i32::try_from(count).map_err(|_| StoreError::Unstorable { what: format!("{what} {count}") })
+}
+
+/// The number of a kind.
+pub(super) const fn kind_number(kind: Kind) -> i16 {
     match kind {
         Kind::Image => 0,
         Kind::Video => 1,

@@ -2,25 +2,42 @@
 //! payload tables. A connection belongs to the runtime on which it was opened, so reads are called on the runtime that owns the
 //! sockets (arbiters share it; workers of the HTTP server hop to it).
 
+mod batches;
+mod dependencies;
+mod claims;
+mod deliveries;
+pub mod events;
 mod list;
+mod owed;
+pub mod queue;
 mod rows;
 mod spend;
 mod unconfirmed;
+mod videos;
 mod waiting;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use entities::{assets, attempt_payloads, attempts, generation_payloads, generations, history, submit_evidence};
-use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::{self, Expr},
+};
 use uuid::Uuid;
 
+pub use dependencies::PlaceRow;
+pub use events::{OutboxMarks, OutboxPage};
 pub use list::ListFilter;
 pub use rows::{EvidenceRow, HistoryRow, Loaded, StateCounts};
 pub use spend::{Spend, SpendBy, SpendFilter, SpendRow};
+pub use videos::VideoPage;
 pub use waiting::{SlotRow, Took, WaitingRow};
 
 use rows::{StateCount, assemble, counted, evidence_row, grouped, history_row, parse};
@@ -55,12 +72,13 @@ pub struct Reads {
     recent: Recent,
     longest: Duration,
     corrupt: Arc<Mutex<HashSet<String>>>,
+    asked: Arc<AtomicU64>,
 }
 
 impl Reads {
     /// Reads through this pool.
     pub(super) fn new(database: DatabaseConnection, recent: Recent, longest: Duration) -> Self {
-        Self { database, recent, longest, corrupt: Arc::default() }
+        Self { database, recent, longest, corrupt: Arc::default(), asked: Arc::default() }
     }
 
     /// Ends the pool.
@@ -73,7 +91,14 @@ impl Reads {
         }
     }
 
+    /// Queries so far: what memory answers is none.
+    #[must_use]
+    pub fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
     async fn bounded<T>(&self, reading: impl Future<Output = Result<T, DbErr>>) -> Result<T, StoreError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         match tokio::time::timeout(self.longest, reading).await {
             Ok(result) => result.map_err(StoreError::from),
             Err(_) => Err(StoreError::Timeout),
@@ -167,17 +192,14 @@ impl Reads {
         row.map(|row| parse("generation request", id.to_string(), &row.request)).transpose()
     }
 
-    /// Queued generations of a provider that may be submitted now: most urgent first, then oldest.
-    ///
-    /// # Errors
-    /// As every read.
-    pub async fn queued(&self, provider: &str, now: Timestamp, limit: u64) -> Result<Vec<Generation>, StoreError> {
-        let query = queued_of(provider)
-            .filter(generations::Column::NotBefore.lte(now.0))
-            .order_by_asc(generations::Column::Priority)
-            .order_by_asc(generations::Column::Id)
-            .limit(limit.min(LONGEST_LIST));
-        Ok(self.sound(self.bounded(query.all(&self.database)).await?, map::generation))
+    /// The row as this process wrote it last: while the database was asked, it may have moved on. None when it is over.
+    #[must_use]
+    pub fn as_written(&self, row: Generation) -> Option<Generation> {
+        match self.recent.remembered(row.id) {
+            Remembered::Row(newer) => Some(*newer),
+            Remembered::Over { .. } => None,
+            Remembered::Nothing => Some(row),
+        }
     }
 
     /// Generations whose queue deadline has passed before a first submit, oldest deadline first.
@@ -187,9 +209,10 @@ impl Reads {
     pub async fn queue_expired(&self, now: Timestamp, limit: u64) -> Result<Vec<GenerationId>, StoreError> {
         let states = [GenerationState::Waiting, GenerationState::Preparing, GenerationState::Queued];
         let query = generations::Entity::find()
-            .filter(generations::Column::State.lt(UNFINISHED))
+            .filter(unfinished(generations::Column::State))
             .filter(generations::Column::State.is_in(states.map(GenerationState::number)))
             .filter(generations::Column::QueueDeadline.lte(now.0))
+            .filter(batches::visible())
             .order_by_asc(generations::Column::QueueDeadline);
         self.ids(query, limit).await
     }
@@ -200,7 +223,7 @@ impl Reads {
     /// As every read.
     pub async fn cancel_wanted(&self, limit: u64) -> Result<Vec<GenerationId>, StoreError> {
         let query = generations::Entity::find()
-            .filter(generations::Column::State.lt(UNFINISHED))
+            .filter(unfinished(generations::Column::State))
             .filter(generations::Column::CancelRequestedAt.is_not_null())
             .order_by_asc(generations::Column::Id);
         let wanted = self.ids(query, limit).await?;
@@ -225,8 +248,8 @@ impl Reads {
         limit: u64,
     ) -> Result<Vec<Attempt>, StoreError> {
         let mut query = attempts::Entity::find()
-            .filter(attempts::Column::State.lt(UNFINISHED))
-            .filter(attempts::Column::State.eq(state.number()))
+            .filter(unfinished(attempts::Column::State))
+            .filter(in_state(attempts::Column::State, state.number()))
             .order_by_asc(attempts::Column::Id)
             .limit(limit.min(LONGEST_LIST));
         if let Some(after) = after {
@@ -262,7 +285,7 @@ impl Reads {
     /// As every read.
     pub async fn pending_assets(&self, after: Option<AssetId>, limit: u64) -> Result<Vec<Asset>, StoreError> {
         let mut query = assets::Entity::find()
-            .filter(assets::Column::State.eq(AssetState::Pending.number()))
+            .filter(in_state(assets::Column::State, AssetState::Pending.number()))
             .order_by_asc(assets::Column::Id)
             .limit(limit.min(LONGEST_LIST));
         if let Some(after) = after {
@@ -301,7 +324,7 @@ impl Reads {
     /// As every read.
     pub async fn counts(&self) -> Result<StateCounts, StoreError> {
         let query = generations::Entity::find()
-            .filter(generations::Column::State.lt(UNFINISHED))
+            .filter(unfinished(generations::Column::State))
             .select_only()
             .column(generations::Column::State)
             .column_as(generations::Column::State.count(), "count")
@@ -319,10 +342,15 @@ impl Reads {
     }
 }
 
-fn queued_of(provider: &str) -> sea_orm::Select<generations::Entity> {
-    generations::Entity::find()
-        .filter(generations::Column::State.eq(GenerationState::Queued.number()))
-        .filter(generations::Column::Provider.eq(provider))
+/// A condition that a partial index has, too. Its number stands in the statement's text: SQLite prepares a statement anew at each
+/// run when a bound value decides whether a partial index may serve (where.c, `whereUsablePartialIndex`).
+fn unfinished(state: impl ColumnTrait) -> Expr {
+    sea_query::ExprTrait::lt(state.into_expr(), Expr::Constant(UNFINISHED.into()))
+}
+
+/// As [`unfinished`], for one state.
+fn in_state(state: impl ColumnTrait, number: i16) -> Expr {
+    sea_query::ExprTrait::eq(state.into_expr(), Expr::Constant(number.into()))
 }
 
 fn attempts_of(ids: &[Uuid]) -> sea_orm::Select<attempts::Entity> {

@@ -8,7 +8,7 @@
 //! on rows that are stale all the same loses at its compare-and-set, which takes them out, too.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -29,7 +29,10 @@ pub enum Remembered {
     /// Its row.
     Row(Box<Generation>),
     /// It has ended, and nothing moves it any more.
-    Over,
+    Over {
+        /// Whether it was a line of a batch: then others may have waited for its end.
+        batch: bool,
+    },
     /// Nothing: ask the database.
     Nothing,
 }
@@ -47,8 +50,8 @@ struct Inner {
     attempts: HashMap<AttemptId, GenerationId>,
     /// In the order of their births; may name some that are gone.
     order: VecDeque<GenerationId>,
-    /// Those that ended last.
-    over: HashSet<GenerationId>,
+    /// Those that ended last, and whether they were lines of a batch.
+    over: HashMap<GenerationId, bool>,
     over_order: VecDeque<GenerationId>,
 }
 
@@ -86,7 +89,7 @@ impl Recent {
         }
         let loaded = after(loaded, entry);
         if over(&loaded) {
-            inner.end(entry.generation_id, self.most);
+            inner.end(&loaded.generation, self.most);
         } else {
             // Once it is sent, only a further submit reads it again.
             let request = request.filter(|_| entry.new_attempts.is_empty());
@@ -109,8 +112,7 @@ impl Recent {
         let inner = self.lock();
         match inner.generations.get(&id) {
             Some(known) => Remembered::Row(Box::new(known.loaded.generation.clone())),
-            None if inner.over.contains(&id) => Remembered::Over,
-            None => Remembered::Nothing,
+            None => inner.over.get(&id).map_or(Remembered::Nothing, |batch| Remembered::Over { batch: *batch }),
         }
     }
 
@@ -151,9 +153,9 @@ impl Inner {
         Some(known)
     }
 
-    fn end(&mut self, id: GenerationId, most: usize) {
-        self.over.insert(id);
-        self.over_order.push_back(id);
+    fn end(&mut self, row: &Generation, most: usize) {
+        self.over.insert(row.id, row.batch.is_some());
+        self.over_order.push_back(row.id);
         while self.over_order.len() > most {
             if let Some(eldest) = self.over_order.pop_front() {
                 self.over.remove(&eldest);
@@ -192,45 +194,11 @@ mod tests {
     use super::*;
     use crate::{
         domain::{
-            attempt::AttemptState,
-            generation::{GenerationState, Progress},
-            id::{KeyId, ProjectId},
-            money::Micros,
-            record::{Endpoint, Kind},
-            slots::Slots,
-            time::Timestamp,
-            unconfirmed::OnUnconfirmed,
+            generation::GenerationState,
+            record::tests::{attempt, generation},
         },
         store::NewAttempt,
     };
-
-    fn generation() -> Generation {
-        let now = Timestamp(1_000);
-        Generation {
-            id: GenerationId::fresh(),
-            shard: 1,
-            project: ProjectId::fresh(),
-            key: KeyId::fresh(),
-            version: 0,
-            progress: Progress { state: GenerationState::Queued, slots: Slots::owed(1, 1), not_before: now, tries: 0 },
-            born_state: GenerationState::Queued,
-            outputs: 1,
-            per_call: 1,
-            provider: "p".into(),
-            model: "m".into(),
-            kind: Kind::Image,
-            priority: 5,
-            call_price: Micros(0),
-            queue_deadline: now,
-            created_at: now,
-            updated_at: now,
-            ended_at: None,
-            cancel_requested_at: None,
-            failure: None,
-            request_id: "r".into(),
-            on_unconfirmed: OnUnconfirmed::Fail,
-        }
-    }
 
     fn request() -> GenerationRequest {
         GenerationRequest {
@@ -240,45 +208,7 @@ mod tests {
             parameters: serde_json::Map::new(),
             user_id: None,
             metadata: None,
-        }
-    }
-
-    fn attempt(generation: GenerationId) -> Attempt {
-        let now = Timestamp(2_000);
-        Attempt {
-            id: AttemptId::fresh(),
-            generation,
-            n: 1,
-            shard: 1,
-            version: 0,
-            state: AttemptState::Submitting,
-            slot: 0,
-            first_output: 0,
-            output_count: 1,
-            provider: "p".into(),
-            account: "a".into(),
-            kind: Kind::Image,
-            model: "m".into(),
-            endpoint: Endpoint {
-                base_url: String::new(),
-                path_family: String::new(),
-                upstream: String::new(),
-                options: std::collections::BTreeMap::new(),
-            },
-            tag: String::new(),
-            request_digest: String::new(),
-            not_after: now,
-            handle: None,
-            created_at: now,
-            submitted_at: None,
-            unconfirmed_since: None,
-            lost_at: None,
-            updated_at: now,
-            ended_at: None,
-            price: Micros(0),
-            cost: None,
-            charged: false,
-            failure: None,
+            webhook_url: None,
         }
     }
 
@@ -326,7 +256,7 @@ mod tests {
         let row = born(&recent);
         recent.won(&moved(&row, GenerationState::Failed));
         assert!(recent.loaded(row.id).is_none());
-        assert!(matches!(recent.remembered(row.id), Remembered::Over));
+        assert!(matches!(recent.remembered(row.id), Remembered::Over { batch: false }));
         assert!(matches!(recent.remembered(GenerationId::fresh()), Remembered::Nothing));
     }
 

@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::{
     clock::Clock,
-    config::{Config, providers::RetryConfig},
+    config::{Config, providers::RetryConfig, storage::StorageKind},
     domain::{
         error::{ErrorCode, Failure},
         generation::GenerationEvent,
@@ -37,6 +37,7 @@ use crate::{
     submission::{
         answer::{self, Around, Learned, decide},
         intent::{self, Plan},
+        results::{Results, Unresolved},
     },
     wake::{Offer, Wakes},
 };
@@ -190,6 +191,16 @@ impl Flight {
             return self.drop_owed(&loaded, fault::unusable("its model is not in the catalogue any more").message).await;
         };
         let (endpoint, tag) = (provider.endpoint(&model, !request.input_images.is_empty()), intent::tag(offer));
+        match self.results(&endpoint).resolve(&mut request.input_images).await {
+            Ok(()) => {}
+            Err(Unresolved::Never(failure)) => return self.refuse(&loaded, failure).await,
+            Err(Unresolved::Store(error)) => return Err(error),
+            Err(Unresolved::Storage(error)) => {
+                tracing::warn!(error = %error, "an input image cannot be had at the moment; it is offered again");
+                path.clock.sleep(COMMIT_PAUSE).await;
+                return Ok(false);
+            }
+        }
         if provider.adapter.capabilities(&endpoint).found_by == FoundBy::Input
             && let Some(seed) = intent::own_seed(&model, &request.parameters, &tag)
         {
@@ -229,6 +240,18 @@ impl Flight {
         let learned = self.learn(&prepared.call(model.kind, webhook.as_ref()), sent).await;
         self.record(committed, learned).await;
         Ok(true)
+    }
+
+    /// Where images are found that other generations made. What S3 hands out is reached by anybody, our own server by its public URL.
+    fn results(&self, endpoint: &Endpoint) -> Results<'_> {
+        let path = &self.submission;
+        let everywhere = (path.config.storage.kind == StorageKind::S3).then_some("");
+        Results {
+            reads: &path.reads,
+            storage: &path.storage,
+            public_base: path.config.server.public_url.as_deref().map(|url| url.trim_end_matches('/')).or(everywhere),
+            forms: self.provider.adapter.image_forms(endpoint),
+        }
     }
 
     /// Where the provider may call us about this attempt.
@@ -281,7 +304,7 @@ impl Flight {
 
     async fn send(&self, endpoint: &Endpoint, call: HttpCall, committed: &Loaded) -> Sent {
         let path = &self.submission;
-        let call = self.provider.adapter.seal(call, self.account.webhook_secret.as_ref());
+        let call = self.provider.adapter.seal(call, self.account.webhook_secrets.first());
         let written = committed.attempts.iter().find(|attempt| attempt.id == self.offer.attempt);
         let not_after = written.map_or_else(|| path.clock.now(), |attempt| attempt.not_after);
         let store = path.store.clone();

@@ -103,6 +103,7 @@ fn attempt(generation: &Generation, n: u16, slot: u16, plan: &Plan<'_>) -> Attem
         charged: false,
         failure: None,
         lost_at: None,
+        released_at: None,
     }
 }
 

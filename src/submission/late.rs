@@ -141,6 +141,7 @@ fn second(loaded: &Loaded, of: AttemptId, found: &Second<'_>) -> Option<Transiti
         charged,
         failure: None,
         lost_at: None,
+        released_at: None,
         ..original.clone()
     };
     let mut change = Change::of(&loaded.generation, now);

@@ -14,7 +14,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use super::redact::Secrets;
+use super::{dampen::Dampened, redact::Secrets};
 use crate::config::telemetry::{LogFormat, TelemetryConfig};
 
 /// Starts logging for the whole process, to standard error.
@@ -39,8 +39,13 @@ where
     let lines = fmt::layer().with_timer(Millis).with_writer(out);
     let registry = Registry::default().with(filter);
     Ok(match config.format {
-        LogFormat::Json => Box::new(registry.with(lines.json().flatten_event(true).with_span_list(false))),
-        LogFormat::Pretty => Box::new(registry.with(lines.with_ansi(false))),
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_span_list(false);
+            Box::new(registry.with(lines.map_event_format(|format| Dampened::new(format, true))))
+        }
+        LogFormat::Pretty => {
+            Box::new(registry.with(lines.with_ansi(false).map_event_format(|format| Dampened::new(format, false))))
+        }
     })
 }
 

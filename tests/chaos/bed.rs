@@ -15,12 +15,14 @@ use tokio::{runtime::Handle, sync::Mutex};
 
 use crate::{
     bucket,
+    disk::Disk,
     fault::Link,
     gate::free_port,
     message::Message,
     postgres::Postgres,
     processes::{Process, Service, simulator},
     proxy::Proxy,
+    receiver::Receiver,
     settings,
     tcp::TcpProxy,
     world::World,
@@ -39,6 +41,8 @@ pub struct Bed {
     pub outbound: Proxy,
     pub storage: Option<Proxy>,
     pub database: Option<TcpProxy>,
+    pub disk: Option<Disk>,
+    pub receiver: Receiver,
     pub service: Service,
     pub node: Mutex<Node>,
     pub sandbox: Mutex<Process>,
@@ -98,7 +102,8 @@ impl Bed {
         };
         std::fs::write(folder.join("longtake.toml"), settings::service(&addresses))?;
         let environment = sabotage.map(|variant| ("LONGTAKE_SABOTAGE".to_owned(), variant.to_owned())).into_iter().collect();
-        let service = Service { folder, environment };
+        let disk = world.schedule.fills_the_disk().then(|| Disk::under(&folder.join("data"))).transpose()?;
+        let service = Service { folder, environment, limited: matches!(disk, Some(Disk::Limited)) };
         let (client_key, admin_key) = (service.key("client", false)?, service.key("admin", true)?);
         let bed = Arc::new(Self {
             world: Arc::clone(world),
@@ -106,6 +111,8 @@ impl Bed {
             outbound,
             storage,
             database,
+            disk,
+            receiver: Receiver::start(world)?,
             service,
             node: Mutex::default(),
             sandbox: Mutex::new(sandbox),
@@ -171,6 +178,9 @@ impl Bed {
         if let Err(error) = self.sandbox.lock().await.kill() {
             self.world.log(format_args!("the simulator was not ended: {error:#}"));
         }
+        if let Some(Err(error)) = self.disk.as_ref().map(Disk::end) {
+            self.world.log(format_args!("the disk was not taken away: {error:#}"));
+        }
     }
 
     /// Ends every fault and waits until the service answers.
@@ -178,6 +188,7 @@ impl Bed {
         self.world.calm();
         self.inbound.open(true);
         self.outbound.open(true);
+        self.receiver.open(true);
         if let Some(storage) = &self.storage {
             storage.open(true);
         }

@@ -10,22 +10,19 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use crate::{
-    api::{Api, Looked, Posted},
+    api::{Api, Keyed, Looked},
+    batches::Followed,
     bed::Bed,
     dice::Dice,
     fault::Link,
+    judge::Invariant,
+    keyed::{Asked, Came, id},
     schedule::Ask,
 };
 
 /// Between two looks at the promises; each looks at a few.
 const LOOK: Duration = Duration::from_millis(150);
 const LOOKED_AT: usize = 12;
-
-/// A client asks again after no clear answer, with a prompt of its own each time.
-const TRIES: u64 = 12;
-
-/// Before it asks again.
-const BREATH: Duration = Duration::from_millis(400);
 
 /// What the clients remember.
 #[derive(Debug, Default)]
@@ -35,13 +32,38 @@ pub struct Memory {
     /// The first terminal view of each.
     pub terminal: BTreeMap<String, Value>,
     /// What they saw that must never be seen.
-    pub outrages: Vec<String>,
-    /// POSTs that got no clear answer.
-    pub unanswered: u64,
+    pub outrages: Vec<(Invariant, String)>,
+    /// What was answered to each idempotency key.
+    pub asked: BTreeMap<String, Asked>,
+    /// Batches that were answered with 202, and what each of all was seen as and wished for.
+    pub batches: BTreeMap<String, Followed>,
 }
 
 #[derive(Debug, Clone, Default)]
 pub struct Clients(Arc<Mutex<Memory>>);
+
+/// What tells a generation from others: a twin has its sibling's.
+fn prompt(seed: u64, ask: &Ask) -> String {
+    let directive = ask.directive.as_ref().map_or_else(String::new, |(_, words)| format!(" {words}"));
+    format!("s{seed} g{} [[sim slow={}{directive}]]", ask.number, ask.slow_ms)
+}
+
+/// The request, the same at every try. A twin has a key of its own.
+fn keyed(receiver: &str, seed: u64, ask: &Ask) -> Keyed {
+    let mut body = json!({ "modelIdentifier": ask.model, "prompt": prompt(seed, ask), "numberOfOutputs": ask.outputs });
+    if let Some(policy) = ask.on_unconfirmed {
+        body["onUnconfirmed"] = policy.into();
+    }
+    if ask.told {
+        body["webhookUrl"] = format!("{receiver}/g/{}", ask.number).into();
+    }
+    Keyed {
+        path: "/api/external/generation",
+        content_type: "application/json",
+        body: body.to_string().into_bytes(),
+        key: format!("g{} {:016x}", ask.number, rand::random::<u64>()),
+    }
+}
 
 /// Whether a status is an end.
 pub fn terminal(shown: &Value) -> bool {
@@ -56,8 +78,12 @@ pub fn settled(shown: &Value) -> Value {
 }
 
 impl Clients {
-    fn memory<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
+    pub fn memory<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn outrage(&self, invariant: Invariant, what: String) {
+        self.memory(|memory| memory.outrages.push((invariant, what)));
     }
 
     /// What is remembered, at the end.
@@ -67,19 +93,16 @@ impl Clients {
 
     /// Keeps a look; a terminal one must be as every terminal one before.
     pub fn saw(&self, id: &str, shown: &Value) {
-        if !terminal(shown) {
-            self.memory(|memory| {
-                if let Some(before) = memory.terminal.get(id) {
-                    memory.outrages.push(format!("{id} was {} and is {} again", before["status"], shown["status"]));
-                }
-            });
-            return;
-        }
-        let now = settled(shown);
-        self.memory(|memory| match memory.terminal.get(id) {
-            None => drop(memory.terminal.insert(id.to_owned(), now)),
-            Some(before) if *before == now => {}
-            Some(before) => memory.outrages.push(format!("{id} changed after its end: {before} became {now}")),
+        let now = terminal(shown).then(|| settled(shown));
+        self.memory(|memory| {
+            let what = match (memory.terminal.get(id), now) {
+                (None, None) => return,
+                (None, Some(now)) => return drop(memory.terminal.insert(id.to_owned(), now)),
+                (Some(before), Some(now)) if *before == now => return,
+                (Some(before), Some(now)) => format!("{id} changed after its end: {before} became {now}"),
+                (Some(before), None) => format!("{id} was {} and is {} again", before["status"], shown["status"]),
+            };
+            memory.outrages.push((Invariant::TerminalStays, what));
         });
     }
 
@@ -102,36 +125,33 @@ impl Clients {
     async fn ask(&self, bed: &Bed, api: &Api, ask: Ask) {
         let world = &bed.world;
         tokio::time::sleep(Duration::from_millis(ask.at_ms.saturating_sub(world.now_ms()))).await;
-        for one_try in 0..TRIES {
-            let directive = ask.directive.as_ref().map_or_else(String::new, |(_, words)| format!(" {words}"));
-            let number = ask.number;
-            let prompt = format!("s{} g{number} t{one_try} [[sim slow={}{directive}]]", world.schedule.recipe.seed, ask.slow_ms);
-            let mut body = json!({ "modelIdentifier": ask.model, "prompt": prompt, "numberOfOutputs": ask.outputs });
-            if let Some(policy) = ask.on_unconfirmed {
-                body["onUnconfirmed"] = policy.into();
+        let keyed = keyed(&bed.receiver.url(), world.schedule.recipe.seed, &ask);
+        let prompt = prompt(world.schedule.recipe.seed, &ask);
+        self.uses(&keyed, &prompt);
+        let id = match self.insist(bed, api, (&keyed, ask.twice)).await {
+            Came::Made(answer) => id(&answer).to_owned(),
+            Came::Refused(status, why) => {
+                self.outrage(Invariant::OneForAKey, format!("{} is refused: {status}: {why}", keyed.key));
+                return;
             }
-            match api.post(&body).await {
-                Posted::Accepted(id) => {
-                    world.log(format_args!("202 {id} {prompt}"));
-                    if let Some((fault, _)) = &ask.directive {
-                        world.made(Link::Provider, *fault, &prompt);
-                    }
-                    world.promised();
-                    self.memory(|memory| memory.promised.push(id.clone()));
-                    if let Some(after) = ask.cancel_after_ms {
-                        tokio::time::sleep(Duration::from_millis(after)).await;
-                        let noted = api.cancel(&id).await;
-                        world.log(format_args!("cancel {id}: {noted}"));
-                    }
-                    return;
-                }
-                Posted::Refused(status) => world.log(format_args!("{status} {prompt}")),
-                Posted::Unknown => {
-                    self.memory(|memory| memory.unanswered += 1);
-                    world.log(format_args!("no answer {prompt}"));
-                }
-            }
-            tokio::time::sleep(BREATH).await;
+            Came::Nothing => return,
+        };
+        if let Some((fault, _)) = &ask.directive {
+            world.made(Link::Provider, *fault, &prompt);
+        }
+        world.promised();
+        self.memory(|memory| memory.promised.push(id.clone()));
+        if ask.again {
+            self.repeat(bed, api, &keyed).await;
+        }
+        if ask.other {
+            let body = String::from_utf8_lossy(&keyed.body).replace(&prompt, &format!("{prompt} otherwise"));
+            self.misuse(bed, api, &Keyed { body: body.into_bytes(), ..keyed }).await;
+        }
+        if let Some(after) = ask.cancel_after_ms {
+            tokio::time::sleep(Duration::from_millis(after)).await;
+            let noted = api.cancel(&id).await;
+            world.log(format_args!("cancel {id}: {noted}"));
         }
     }
 
@@ -145,6 +165,7 @@ impl Clients {
             for id in chosen {
                 self.look(api, &id).await;
             }
+            self.look_at_batches(bed, api).await;
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -153,7 +174,7 @@ impl Clients {
     pub async fn look(&self, api: &Api, id: &str) {
         match api.look(id).await {
             Looked::Shown(shown) => self.saw(id, &shown),
-            Looked::Gone => self.memory(|memory| memory.outrages.push(format!("{id} was acknowledged and is not there"))),
+            Looked::Gone => self.outrage(Invariant::PromisesEnd, format!("{id} was acknowledged and is not there")),
             Looked::Nothing => {}
         }
     }

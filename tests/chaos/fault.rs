@@ -19,14 +19,22 @@ pub enum Link {
     Provider,
     /// Provider to node.
     Webhook,
+    /// Node to client: webhooks.
+    Notify,
+    /// Node to client: the stream of events.
+    Stream,
     /// Node to database.
     Database,
     /// Node to storage.
     Storage,
+    /// The disk under the node's data folder.
+    Disk,
+    /// Operator to node: what they decide about submits whose outcome is unknown.
+    Operator,
 }
 
 impl Link {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Node,
         Self::Client,
         Self::Submit,
@@ -34,8 +42,12 @@ impl Link {
         Self::Download,
         Self::Provider,
         Self::Webhook,
+        Self::Notify,
+        Self::Stream,
         Self::Database,
         Self::Storage,
+        Self::Disk,
+        Self::Operator,
     ];
 
     pub const fn word(self) -> &'static str {
@@ -47,8 +59,12 @@ impl Link {
             Self::Download => "download",
             Self::Provider => "provider",
             Self::Webhook => "webhook",
+            Self::Notify => "notify",
+            Self::Stream => "stream",
             Self::Database => "database",
             Self::Storage => "storage",
+            Self::Disk => "disk",
+            Self::Operator => "operator",
         }
     }
 
@@ -62,8 +78,12 @@ impl Link {
             Self::Download => "node → provider, results",
             Self::Provider => "the provider itself",
             Self::Webhook => "provider → node, webhooks",
+            Self::Notify => "node → client, webhooks",
+            Self::Stream => "node → client, events",
             Self::Database => "node → database",
             Self::Storage => "node → storage",
+            Self::Disk => "node → its own disk",
+            Self::Operator => "operator → node",
         }
     }
 }
@@ -83,6 +103,8 @@ pub enum Fault {
     CutAfter,
     /// Half of the answer, then a reset.
     Half,
+    /// Half of the request, then a reset on both sides.
+    Partial,
     /// The answer comes late.
     Delay,
     /// The request arrives late: mostly after its sender has given it up.
@@ -91,6 +113,8 @@ pub enum Fault {
     GatewayBefore,
     /// The other side has it and answers; a gateway answers 502 instead.
     GatewayAfter,
+    /// The other side has no time: 503 with `Retry-After`.
+    Busy,
     /// New connections are refused for a while.
     Refuse,
     /// The message is answered 200 and thrown away.
@@ -119,20 +143,30 @@ pub enum Fault {
     BrokenPoll,
     /// The first download is cut short.
     Truncate,
+    /// Nothing more can be written for a while.
+    Full,
+    /// An operator names the provider's own id.
+    Adopt,
+    /// An operator names an id that the provider does not know, or that is another attempt's.
+    Misname,
+    /// An operator declares lost what the provider never had.
+    Forsake,
 }
 
 impl Fault {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 30] = [
         Self::Kill,
         Self::Freeze,
         Self::Terminate,
         Self::CutBefore,
         Self::CutAfter,
         Self::Half,
+        Self::Partial,
         Self::Delay,
         Self::Hold,
         Self::GatewayBefore,
         Self::GatewayAfter,
+        Self::Busy,
         Self::Refuse,
         Self::Lose,
         Self::Double,
@@ -147,6 +181,10 @@ impl Fault {
         Self::Hang,
         Self::BrokenPoll,
         Self::Truncate,
+        Self::Full,
+        Self::Adopt,
+        Self::Misname,
+        Self::Forsake,
     ];
 
     pub const fn word(self) -> &'static str {
@@ -157,10 +195,12 @@ impl Fault {
             Self::CutBefore => "cut-before",
             Self::CutAfter => "cut-after",
             Self::Half => "half",
+            Self::Partial => "partial",
             Self::Delay => "delay",
             Self::Hold => "hold",
             Self::GatewayBefore => "gateway-before",
             Self::GatewayAfter => "gateway-after",
+            Self::Busy => "busy",
             Self::Refuse => "refuse",
             Self::Lose => "lose",
             Self::Double => "double",
@@ -175,6 +215,10 @@ impl Fault {
             Self::Hang => "hang",
             Self::BrokenPoll => "broken-poll",
             Self::Truncate => "truncate",
+            Self::Full => "full",
+            Self::Adopt => "adopt",
+            Self::Misname => "misname",
+            Self::Forsake => "forsake",
         }
     }
 
@@ -187,10 +231,12 @@ impl Fault {
             Self::CutBefore => "reset before it arrived",
             Self::CutAfter => "answer dropped after it was done",
             Self::Half => "half an answer",
+            Self::Partial => "half a request",
             Self::Delay => "late answer",
             Self::Hold => "late arrival",
             Self::GatewayBefore => "502 or 503, not forwarded",
             Self::GatewayAfter => "502, after it was done",
+            Self::Busy => "503 with Retry-After",
             Self::Refuse => "connections refused for a while",
             Self::Lose => "lost",
             Self::Double => "doubled",
@@ -205,6 +251,10 @@ impl Fault {
             Self::Hang => "submit's answer kept back",
             Self::BrokenPoll => "500 and garbage to polls",
             Self::Truncate => "download cut short",
+            Self::Full => "full for a while",
+            Self::Adopt => "an id adopted by hand",
+            Self::Misname => "a wrong id adopted by hand",
+            Self::Forsake => "declared lost by hand",
         }
     }
 }

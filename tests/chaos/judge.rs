@@ -1,8 +1,12 @@
 //! The verdict: what was promised, billed and stored, seen from outside, against what must hold. Pure: everything was collected before.
 
+pub mod batches;
 mod groups;
+mod keys;
 mod money;
+mod operators;
 mod paths;
+pub mod told;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,6 +17,10 @@ use serde_json::Value;
 
 use crate::{
     drive::{Memory, terminal},
+    operators::Decided,
+    receiver::Received,
+    schedule::batches::BatchAsk,
+    stream::Streamed,
     world::{Acknowledged, Answered, Forged},
 };
 
@@ -28,6 +36,19 @@ pub enum Invariant {
     HistoryIsAPath,
     PollsWriteNothing,
     ForgedAreRefused,
+    RiskIsListed,
+    DecisionsAreChecked,
+    OneForAKey,
+    BatchesAreWhole,
+    CountsAgree,
+    PlacesHold,
+    BudgetsHold,
+    StopsHold,
+    DependentsWait,
+    EventsAreComplete,
+    EventsAreTrue,
+    WebhooksAreTrue,
+    WebhooksArrive,
 }
 
 impl Invariant {
@@ -42,6 +63,19 @@ impl Invariant {
             Self::HistoryIsAPath => "history is a path of the machines",
             Self::PollsWriteNothing => "polls wrote nothing",
             Self::ForgedAreRefused => "forged webhooks are refused",
+            Self::RiskIsListed => "what is at risk is listed with its age and its money",
+            Self::DecisionsAreChecked => "what operators decide is carried out, and checked before it is believed",
+            Self::OneForAKey => "one idempotency key makes one thing and answers it again",
+            Self::BatchesAreWhole => "all of a batch is there, or nothing",
+            Self::CountsAgree => "a batch's counts, progress and status agree with each other and with its tasks",
+            Self::PlacesHold => "no more of a batch than its maxConcurrency is at the providers at a time",
+            Self::BudgetsHold => "no batch spends more than its budget",
+            Self::StopsHold => "behind the failure that stops a batch nothing of it is submitted",
+            Self::DependentsWait => "nothing is submitted before what it depends on, or instead of it",
+            Self::EventsAreComplete => "the stream has every event once and in order, as the histories do",
+            Self::EventsAreTrue => "no event tells of a status that is not so",
+            Self::WebhooksAreTrue => "every webhook is signed, says what the stream says, and goes where it is wanted",
+            Self::WebhooksArrive => "every end is delivered to all who want it",
         }
     }
 }
@@ -85,11 +119,37 @@ pub struct Facts {
     pub acknowledged: Vec<Acknowledged>,
     pub forged: Vec<Forged>,
     pub answered: Vec<Answered>,
+    /// Submits whose outcome is or stayed unknown, as operators see them at the end, and what they had decided.
+    pub doubts: Vec<Value>,
+    pub decided: Vec<Decided>,
+    /// How long the run took.
+    pub took_s: u64,
+    /// The seed, and the batches that were asked for.
+    pub seed: u64,
+    pub asks: Vec<BatchAsk>,
+    /// Full views of batches by id, and their tasks.
+    pub batches: BTreeMap<String, Value>,
+    pub tasks: BTreeMap<String, Vec<Value>>,
+    /// What the project's stream said.
+    pub streamed: Streamed,
+    /// What came to the receiver, where that is, what signs for it, and how our own list has it.
+    pub received: Vec<Received>,
+    pub receiver: String,
+    pub secrets: Secrets,
+    pub deliveries: Vec<Value>,
+}
+
+/// What signs webhooks: one for the endpoint, one for URLs that are named with a generation or a batch.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    pub endpoint: String,
+    pub project: String,
 }
 
 /// One attempt, as shown.
 #[derive(Debug, Clone)]
 pub struct Attempt {
+    pub n: u64,
     pub state: String,
     pub task: Option<String>,
 }
@@ -109,7 +169,12 @@ impl Attempt {
 pub fn attempts(shown: &Value) -> Vec<Attempt> {
     let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let attempts = shown["attempts"].as_array().into_iter().flatten();
-    attempts.map(|one| Attempt { state: word(&one["state"]), task: one["providerTaskId"].as_str().map(str::to_owned) }).collect()
+    let read = |one: &Value| Attempt {
+        n: one["n"].as_u64().unwrap_or(0),
+        state: word(&one["state"]),
+        task: one["providerTaskId"].as_str().map(str::to_owned),
+    };
+    attempts.map(read).collect()
 }
 
 /// Judges.
@@ -126,7 +191,12 @@ pub fn judge(facts: &Facts) -> Vec<Violation> {
         bytes(&group, &mut say);
     }
     fetched(facts, &mut say);
+    operators::risk(facts, &mut say);
+    operators::decisions(facts, &mut say);
     paths::histories(facts, &mut say);
+    keys::judge(facts, &mut say);
+    batches::at_the_end(facts, &mut say);
+    told::judge(facts, &mut say);
     if facts.wait.commits > 0 {
         say(
             Invariant::PollsWriteNothing,
@@ -142,9 +212,8 @@ pub fn judge(facts: &Facts) -> Vec<Violation> {
 }
 
 fn promises(facts: &Facts, say: &mut impl FnMut(Invariant, String)) {
-    for outrage in &facts.memory.outrages {
-        let vanished = outrage.ends_with("is not there");
-        say(if vanished { Invariant::PromisesEnd } else { Invariant::TerminalStays }, outrage.clone());
+    for (invariant, outrage) in &facts.memory.outrages {
+        say(*invariant, outrage.clone());
     }
     for id in &facts.memory.promised {
         if !facts.shown.contains_key(id) {
@@ -185,6 +254,8 @@ fn fetched(facts: &Facts, say: &mut impl FnMut(Invariant, String)) {
 fn outputs(entry: &Value) -> impl Iterator<Item = &Value> {
     entry["outputs"].as_array().into_iter().flatten()
 }
+
+pub use groups::micros;
 
 pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()

@@ -8,22 +8,28 @@
 )]
 
 mod api;
+mod batches;
 mod bed;
 mod bucket;
 mod dice;
+mod disk;
 mod drive;
 mod fault;
 mod gate;
 mod judge;
+mod keyed;
 mod message;
+mod operators;
 mod postgres;
 mod processes;
 mod prove;
 mod proxy;
+mod receiver;
 mod report;
 mod run;
 mod schedule;
 mod settings;
+mod stream;
 mod strikes;
 mod tcp;
 mod world;
@@ -38,7 +44,7 @@ use clap::Parser;
 
 use fault::{Chosen, Fault, Link};
 use postgres::Postgres;
-use run::{Outcome, run};
+use run::{Outcome, REST, run};
 use schedule::{Database, Recipe, Schedule};
 
 /// Chaos: faults on every link for a while, then calm, then a verdict. Called bare: some seeds on both databases, in 3 to 4 minutes.
@@ -63,8 +69,8 @@ struct Args {
     /// Seconds of faults in a run.
     #[arg(long, default_value_t = 15)]
     storm: u64,
-    /// Generations asked for in a run.
-    #[arg(long, default_value_t = 120)]
+    /// Generations asked for in a run, one by one; a batch comes on every twenty.
+    #[arg(long, default_value_t = 80)]
     asks: u64,
     /// Run the deliberately broken variants instead (or one of them), and demand that each is caught.
     #[arg(long, value_name = "MISTAKE", num_args = 0..=1, default_missing_value = "")]
@@ -76,6 +82,9 @@ struct Args {
     #[arg(long)]
     keep: bool,
 }
+
+/// A batch, of a dozen lines, comes on so many single generations.
+const ASKS_A_BATCH: u64 = 20;
 
 fn words() -> String {
     let links: Vec<&str> = Link::ALL.iter().map(|link| link.word()).collect();
@@ -95,7 +104,17 @@ impl Args {
 
     fn schedule(&self, seed: u64, database: Database) -> anyhow::Result<Schedule> {
         let chosen = Chosen::parse(&self.faults)?;
-        Ok(Schedule::of(Recipe { seed, database, chosen, faults_ms: self.storm * 1_000, asks: self.asks, intensity: 1 }))
+        Ok(Schedule::of(Recipe {
+            seed,
+            database,
+            chosen,
+            faults_ms: self.storm * 1_000,
+            asks: self.asks,
+            batches: self.asks / ASKS_A_BATCH,
+            intensity: 1,
+            quiet: true,
+            rest: REST,
+        }))
     }
 }
 
@@ -122,6 +141,8 @@ async fn all(args: &Args) -> anyhow::Result<ExitCode> {
     processes::take_binary(&root)?;
     if let Some(only) = &args.prove {
         let caught = prove::all(&root, only).await?;
+        drop(std::fs::remove_file(root.join("longtake")));
+        drop(std::fs::remove_dir(&root));
         return Ok(if caught { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let postgres = if databases.contains(&Database::Postgres) { Some(Arc::new(Postgres::start()?)) } else { None };

@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
     process::{Command, Stdio},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
@@ -105,6 +106,23 @@ impl Postgres {
         self.up()
     }
 
+    /// Freezes every process of it for a while: connections stay, and nobody answers.
+    #[expect(clippy::disallowed_methods, reason = "on a blocking thread of the harness, where no actor lives")]
+    pub fn freeze(&self, lasts: Duration) -> anyhow::Result<()> {
+        let _alone = self.cycling.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = std::fs::read_to_string(self.folder.join("data/postmaster.pid"))?;
+        let postmaster: u32 = first.lines().next().context("no pid")?.trim().parse()?;
+        // The postmaster first: then nothing further is started.
+        signal("-STOP", &[postmaster])?;
+        let children = children(postmaster)?;
+        let stopped = signal("-STOP", &children);
+        std::thread::sleep(lasts);
+        // A child that ended meanwhile is a zombie, which can be signalled, until its parent goes on.
+        let woken = signal("-CONT", &children);
+        signal("-CONT", &[postmaster])?;
+        stopped.and(woken)
+    }
+
     fn stop(&self, mode: &str) -> anyhow::Result<()> {
         self.run("pg_ctl", &["-D", &self.data(), "-m", mode, "-w", "stop"])
     }
@@ -115,6 +133,31 @@ impl Postgres {
         self.run("createdb", &["-h", &folder, "-p", &port, "-U", "postgres", name])?;
         Ok(format!("postgres://postgres@{address}/{name}"))
     }
+}
+
+/// Processes whose parent is that one.
+fn children(of: u32) -> anyhow::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // It may have ended since the folder was listed.
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        // Behind the name in parentheses: state, parent (proc(5)).
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
+        if parent == Some(of.to_string().as_str()) {
+            found.push(id);
+        }
+    }
+    Ok(found)
+}
+
+fn signal(name: &str, processes: &[u32]) -> anyhow::Result<()> {
+    if processes.is_empty() {
+        return Ok(());
+    }
+    let done = Command::new("kill").arg(name).args(processes.iter().map(u32::to_string)).output()?;
+    ensure!(done.status.success(), "kill {name}: {}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
 }
 
 impl Drop for Postgres {

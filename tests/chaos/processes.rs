@@ -119,11 +119,17 @@ fn follow(
 pub struct Service {
     pub folder: PathBuf,
     pub environment: Vec<(String, String)>,
+    /// What it writes may be limited while it runs: then the signal that tells of it must not end it.
+    pub limited: bool,
 }
 
 impl Service {
     pub fn command(&self) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(if self.limited { Path::new("sh") } else { binary() });
+        if self.limited {
+            // What is ignored stays ignored through exec; the write is then answered EFBIG.
+            command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(binary());
+        }
         command.current_dir(&self.folder).env("LONGTAKE__DATA_DIR", self.folder.join("data")).env("NO_COLOR", "1");
         command.env_remove("LONGTAKE_CONFIG").envs(self.environment.iter().cloned()).stdin(Stdio::null());
         command

@@ -59,6 +59,11 @@ impl Proxy {
         *self.shared.upstream.lock().unwrap_or_else(PoisonError::into_inner) = upstream;
     }
 
+    /// Where requests go now.
+    pub fn upstream(&self) -> Option<SocketAddr> {
+        *self.shared.upstream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Opens or closes the listener.
     pub fn open(&self, open: bool) {
         self.gate.open(open);
@@ -106,6 +111,18 @@ impl Shared {
         Ok(answer)
     }
 
+    /// The other side gets half of it, and then a reset.
+    async fn halve(&self, request: &Message) -> io::Result<()> {
+        let upstream = *self.upstream.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stream = TcpStream::connect(upstream.ok_or_else(|| io::Error::other("nobody is there"))?).await?;
+        let half = request.head.len() + request.body.len() / 2;
+        stream.write_all(&request.bytes()[..half]).await?;
+        // A reset at once would take the unsent half with it.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        reset(&stream);
+        Ok(())
+    }
+
     async fn pass(&self, client: &mut TcpStream, request: &Message, link: Option<Link>) -> io::Result<Next> {
         let begun = Instant::now();
         match self.forward(request, link).await {
@@ -127,6 +144,11 @@ impl Shared {
         match fault {
             Fault::CutBefore => return Ok(cut(client)),
             Fault::GatewayBefore => return answered(client, &gateway(link)).await,
+            Fault::Partial => {
+                // Nobody there: it is cut all the same.
+                drop(self.halve(request).await);
+                return Ok(cut(client));
+            }
             Fault::Lose => return answered(client, &Message::made(200, "OK", "")).await,
             Fault::Hold => tokio::time::sleep(lasts).await,
             Fault::Forge => self.forged(request).await,

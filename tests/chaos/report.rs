@@ -11,13 +11,19 @@ use crate::{
 /// One line while it runs.
 pub fn line(outcome: &Outcome) -> String {
     format!(
-        "{} seed {}: {} faults, {} promised, {} accepted by providers, {} at risk, {} quiet polls, {} starts ({} ends of its own), {:.0} s: {}",
+        "{} seed {}: {} faults, {} promised, {} batches, {} answers repeated, {} events, {} webhooks, {} accepted by providers, {} at risk ({} USD, the oldest {} s), {} quiet polls, {} starts ({} ends of its own), {:.0} s: {}",
         outcome.database,
         outcome.seed,
         outcome.faults(),
         outcome.promised,
+        outcome.batches,
+        outcome.replayed,
+        outcome.events,
+        outcome.webhooks,
         outcome.accepted_by_providers,
         outcome.at_risk,
+        dollars(outcome.risked),
+        outcome.oldest_s,
         outcome.quiet_polls,
         outcome.starts,
         outcome.own_ends,
@@ -27,6 +33,10 @@ pub fn line(outcome: &Outcome) -> String {
             count => format!("{count} VIOLATIONS"),
         }
     )
+}
+
+fn dollars(micros: u64) -> String {
+    format!("{}.{:02}", micros / 1_000_000, micros % 1_000_000 / 10_000)
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -81,16 +91,23 @@ fn sums(outcomes: &[Outcome]) -> String {
         if of.is_empty() {
             continue;
         }
+        let sum = |number: fn(&Outcome) -> usize| of.iter().map(|outcome| number(outcome)).sum::<usize>();
         let faults: u64 = of.iter().map(|outcome| outcome.faults()).sum();
-        let violations: usize = of.iter().map(|outcome| outcome.violations.len()).sum();
-        let promised: usize = of.iter().map(|outcome| outcome.promised).sum();
-        let accepted: usize = of.iter().map(|outcome| outcome.accepted_by_providers).sum();
-        let at_risk: usize = of.iter().map(|outcome| outcome.at_risk).sum();
+        let replayed: u64 = of.iter().map(|outcome| outcome.replayed).sum();
+        let risked = dollars(of.iter().map(|outcome| outcome.risked).sum());
         let _ = writeln!(
             text,
-            "\n{database}: {} seeds, {faults} faults, {promised} generations acknowledged, {accepted} submits accepted by providers, \
-             {at_risk} attempts left at risk, **{violations} violations**.",
-            of.len()
+            "\n{database}: {} seeds, {faults} faults, {} generations acknowledged, {} batches, {replayed} answers repeated by their key, {} \
+             submits accepted by providers, {} attempts left at risk ({risked} USD), {} events on the streams, {} tries of webhooks, **{} \
+             violations**.",
+            of.len(),
+            sum(|outcome| outcome.promised),
+            sum(|outcome| outcome.batches),
+            sum(|outcome| outcome.accepted_by_providers),
+            sum(|outcome| outcome.at_risk),
+            sum(|outcome| outcome.events),
+            sum(|outcome| outcome.webhooks),
+            sum(|outcome| outcome.violations.len()),
         );
     }
     text

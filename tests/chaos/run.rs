@@ -1,6 +1,7 @@
 //! One run: a seed on a database. Faults for a while, then calm until everything has come to rest, then the verdict.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -14,16 +15,18 @@ use crate::{
     api::{Api, Looked, Posted},
     bed::Bed,
     drive::{Clients, terminal},
-    judge::{Facts, Violation, Wait, judge},
+    judge::{Facts, Secrets, Violation, Wait, judge, micros, text, told::ENDPOINT},
+    operators::Operators,
     postgres::Postgres,
     schedule::{Counts, Database, Schedule},
+    stream::Listener,
     strikes,
     world::World,
 };
 
 /// How long everything may take to come to rest after the faults: the longest deadline of the settings is 8 s, a held message arrives
-/// up to 5 s late, and the machine may be busy. Reaching it is a violation, not a flaw of the run.
-const REST: Duration = Duration::from_secs(60);
+/// up to 5 s late, a batch goes line after line, and the machine may be busy. Reaching it is a violation, not a flaw of the run.
+pub const REST: Duration = Duration::from_secs(120);
 
 /// How long the quiet wait takes at most before it is given up, and half of it is watched; its generations run for three seconds.
 const QUIET: Duration = Duration::from_millis(1_500);
@@ -41,10 +44,19 @@ pub struct Outcome {
     pub violations: Vec<Violation>,
     pub counts: Counts,
     pub promised: usize,
+    pub batches: usize,
+    /// Answers that repeat an earlier one, by idempotency key.
+    pub replayed: u64,
+    /// Events of the stream, and webhooks that arrived, each try.
+    pub events: usize,
+    pub webhooks: usize,
     pub accepted_by_providers: usize,
     pub own_ends: u64,
     pub starts: u64,
     pub at_risk: usize,
+    /// Their money, in millionths, and the age of the oldest: as the operators' list says.
+    pub risked: u64,
+    pub oldest_s: u64,
     /// Polls seen while nothing else went on; 0: that look did not come about.
     pub quiet_polls: u64,
     pub took: Duration,
@@ -87,7 +99,6 @@ pub async fn run(
     for violation in &violations {
         world.log(format_args!("VIOLATION {violation}"));
     }
-    let at_risk = facts.shown.values().flat_map(crate::judge::attempts).filter(crate::judge::Attempt::at_risk).count();
     let node = bed.node.lock().await;
     Ok(Outcome {
         seed,
@@ -95,36 +106,97 @@ pub async fn run(
         violations,
         counts: world.counts(),
         promised: facts.memory.promised.len(),
+        batches: facts.batches.len(),
+        replayed: facts.memory.asked.values().map(|asked| asked.replayed).sum(),
+        events: facts.streamed.events.len(),
+        webhooks: facts.received.len(),
         accepted_by_providers: facts.ledger.len(),
         own_ends: node.own_ends,
         starts: node.starts,
-        at_risk,
+        at_risk: facts.doubts.len(),
+        risked: facts.doubts.iter().filter_map(|doubt| micros(text(&doubt["atRisk"]))).sum(),
+        oldest_s: facts.doubts.iter().filter_map(|doubt| doubt["ageSeconds"].as_u64()).max().unwrap_or(0),
         quiet_polls: facts.wait.polls,
         took: started.elapsed(),
         folder: folder.to_owned(),
     })
 }
 
+/// All who look at a run from outside.
+#[derive(Clone)]
+struct Outside {
+    client: Api,
+    admin: Api,
+    clients: Clients,
+    operators: Operators,
+    listener: Listener,
+    secrets: Secrets,
+}
+
+impl Outside {
+    /// The same when nothing is in the way any more.
+    fn patient(&self) -> anyhow::Result<Self> {
+        let (client, admin, operators) = (self.client.patient()?, self.admin.patient()?, self.operators.patient()?);
+        Ok(Self { client, admin, operators, ..self.clone() })
+    }
+}
+
 async fn storm_and_rest(bed: &Arc<Bed>, postgres: Option<Arc<Postgres>>) -> anyhow::Result<Facts> {
     let client = Api::new(bed.inbound.url(), bed.client_key.clone())?;
     let admin = Api::new(bed.inbound.url(), bed.admin_key.clone())?;
     let clients = Clients::default();
-    let storm = async {
-        tokio::join!(clients.ask_all(bed, &client), strikes::all(bed, postgres));
-        bed.calm().await
+    let operators = Operators::new(&admin, &client, &clients);
+    let secrets = secrets(bed).await?;
+    let outside = Outside { client, admin, clients, operators, listener: Listener::default(), secrets };
+    let run = async {
+        let facts = faults(bed, postgres, &outside).await;
+        // Whatever came of it: the listener waits for this.
+        outside.listener.end();
+        facts
     };
-    let (calmed, ()) = tokio::join!(storm, clients.watch(bed, &client));
-    calmed?;
-    bed.world.log("calm");
-    rest(bed, (&client, &admin), &clients).await
+    let (facts, listened) = tokio::join!(run, outside.listener.listen(bed));
+    listened?;
+    facts
 }
 
-/// Waits until every generation has ended and no attempt is under way, watches a quiet wait, then collects everything.
-async fn rest(bed: &Bed, (client, admin): (&Api, &Api), clients: &Clients) -> anyhow::Result<Facts> {
-    quiet(bed, client).await?;
-    let wait = wait(bed, (client, admin)).await?;
-    let (shown, ledger) = quiet(bed, client).await?;
-    let mut facts = Facts { ledger, wait, ..Facts::default() };
+async fn faults(bed: &Arc<Bed>, postgres: Option<Arc<Postgres>>, outside: &Outside) -> anyhow::Result<Facts> {
+    let Outside { client, clients, operators, .. } = outside;
+    let storm = async {
+        tokio::join!(clients.ask_all(bed, client), clients.ask_batches(bed, client), strikes::all(bed, postgres));
+        bed.calm().await
+    };
+    let (calmed, (), ()) = tokio::join!(storm, clients.watch(bed, client), operators.work(bed));
+    calmed?;
+    bed.world.log("calm");
+    rest(bed, &outside.patient()?).await
+}
+
+/// Where the clients want to be told, said past the proxy: nothing of this may be cut.
+async fn secrets(bed: &Bed) -> anyhow::Result<Secrets> {
+    let (url, until) = (format!("{}{ENDPOINT}", bed.receiver.url()), Instant::now() + REST);
+    loop {
+        let address = bed.inbound.upstream().context("the service is not there")?;
+        let client = Api::new(format!("http://{address}"), bed.client_key.clone())?.patient()?;
+        match client.endpoint(&url).await {
+            Ok(endpoint) => return Ok(Secrets { endpoint, project: client.secret().await? }),
+            Err(error) => anyhow::ensure!(Instant::now() < until, "no endpoint is taken: {error:#}"),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits until every generation and batch has ended and no attempt is under way, lets clients and operators close their books, watches a
+/// quiet wait, then collects everything.
+async fn rest(bed: &Bed, outside: &Outside) -> anyhow::Result<Facts> {
+    let Outside { client, admin, clients, operators, .. } = outside;
+    quiet(bed, outside).await?;
+    operators.close(bed).await?;
+    quiet(bed, outside).await?;
+    let wait = if bed.world.schedule.recipe.quiet { wait(bed, (client, admin)).await? } else { Wait::default() };
+    quiet(bed, outside).await?;
+    clients.look_at_batches(bed, client).await;
+    let (shown, ledger) = (client.all().await?, client.ledger(&bed.sandbox_url()).await?);
+    let mut facts = Facts { ledger, wait, doubts: admin.doubts().await?, ..Facts::default() };
     for view in shown {
         let id = view["id"].as_str().context("a view without an id")?.to_owned();
         clients.saw(&id, &view);
@@ -137,34 +209,74 @@ async fn rest(bed: &Bed, (client, admin): (&Api, &Api), clients: &Clients) -> an
         }
         facts.shown.insert(id, view);
     }
+    for batch in client.batches().await? {
+        let id = text(&batch["batchId"]).to_owned();
+        facts.batches.insert(id.clone(), client.batch(&id).await?);
+        facts.tasks.insert(id.clone(), client.tasks(&id).await?);
+    }
     facts.report = admin.spend().await?;
     for id in clients.promised().iter().filter(|id| !facts.shown.contains_key(*id)) {
         clients.look(client, id).await;
     }
+    facts.deliveries = client.deliveries().await?;
+    told_all(bed, outside, &facts).await;
+    facts.streamed = outside.listener.heard();
+    facts.received = bed.receiver.received();
+    facts.receiver = bed.receiver.url();
+    facts.secrets = outside.secrets.clone();
     facts.memory = clients.take();
     facts.acknowledged = bed.world.acknowledged();
     facts.forged = bed.world.forged();
     facts.answered = bed.world.answered();
+    facts.decided = operators.decided();
+    facts.took_s = bed.world.now_ms() / 1_000;
+    facts.seed = bed.world.schedule.recipe.seed;
+    facts.asks = bed.world.schedule.batches.clone();
     Ok(facts)
 }
 
-/// Waits until nothing moves any more, or the time for that is over.
-async fn quiet(bed: &Bed, client: &Api) -> anyhow::Result<(Vec<Value>, Vec<Value>)> {
-    let until = Instant::now() + REST;
+/// Waits until the stream has told the end of everything that has ended, or the time for that is over.
+async fn told_all(bed: &Bed, outside: &Outside, facts: &Facts) {
+    let until = Instant::now() + bed.world.schedule.recipe.rest;
     loop {
-        match (client.all().await, client.ledger(&bed.sandbox_url()).await) {
-            (Ok(shown), Ok(ledger)) => {
-                let rests = shown.iter().all(at_rest) && ledger.iter().all(|entry| entry["outcome"] != "pending");
-                if rests || Instant::now() >= until {
-                    return Ok((shown, ledger));
-                }
-            }
-            (Err(error), _) | (_, Err(error)) => {
-                anyhow::ensure!(Instant::now() < until, "the service cannot be read in the calm: {error:#}");
-            }
+        let heard = outside.listener.heard();
+        let ended: BTreeSet<&str> = heard.events.iter().map(|event| text(&event.data["data"]["id"])).collect();
+        let steps = |id: &String| {
+            let history = facts.histories.get(id).and_then(|history| history["data"].as_array());
+            history.map_or(0, |steps| steps.iter().filter(|step| step["attempt"] == 0 && !step["from"].is_null()).count())
+        };
+        let expected: usize = facts.shown.keys().map(steps).sum();
+        let all = facts.shown.keys().chain(facts.batches.keys()).all(|id| ended.contains(id.as_str()));
+        if all && heard.events.len() >= expected || Instant::now() >= until {
+            bed.world.log(format_args!("{} events heard", heard.events.len()));
+            return;
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Waits until nothing moves any more, or the time for that is over: then the judge finds what does.
+async fn quiet(bed: &Bed, outside: &Outside) -> anyhow::Result<()> {
+    let until = Instant::now() + bed.world.schedule.recipe.rest;
+    loop {
+        match rests(bed, &outside.client).await {
+            // Its budget may be used up only now.
+            Ok(false) if Instant::now() < until => drop(outside.clients.close_batches(bed, &outside.client).await),
+            Ok(_) => return Ok(()),
+            Err(error) => anyhow::ensure!(Instant::now() < until, "the service cannot be read in the calm: {error:#}"),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Whether every generation and batch has ended, no attempt is under way, and everybody was told.
+async fn rests(bed: &Bed, client: &Api) -> anyhow::Result<bool> {
+    // Lists first: single views of everything cost more than the service has to do meanwhile.
+    let ended = client.list().await?.iter().all(terminal)
+        && client.batches().await?.iter().all(|batch| batch["progress"] == 100 && batch["status"] != "PROCESSING")
+        && client.deliveries().await?.iter().all(|delivery| delivery["status"] != "pending");
+    let done = ended && client.ledger(&bed.sandbox_url()).await?.iter().all(|entry| entry["outcome"] != "pending");
+    Ok(done && client.all().await?.iter().all(at_rest))
 }
 
 /// Some more generations, without faults: between the moment when all are running and the end of the first, polls are all that goes on.
@@ -175,7 +287,7 @@ async fn wait(bed: &Bed, (client, admin): (&Api, &Api)) -> anyhow::Result<Wait> 
         let body = json!({ "modelIdentifier": model, "prompt": format!("{prompt} {model}") });
         match client.post(&body).await {
             Posted::Accepted(id) => ids.push(id),
-            Posted::Refused(_) | Posted::Unknown => return Ok(Wait::default()),
+            Posted::Unknown => return Ok(Wait::default()),
         }
     }
     for id in &ids {

@@ -1,7 +1,11 @@
 //! The schedule of one run: what clients ask for and when, what befalls processes and servers and when, and what befalls the n-th
 //! message of each link. All of it is a function of the seed; only which message comes n-th depends on the machine.
 
-use std::{collections::BTreeMap, fmt};
+pub mod batches;
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use batches::BatchAsk;
 
 use crate::{
     dice::Dice,
@@ -40,6 +44,14 @@ pub struct Ask {
     pub on_unconfirmed: Option<&'static str>,
     /// The client changes its mind so long after the answer.
     pub cancel_after_ms: Option<u64>,
+    /// The client has a second connection, and sends the same on both at once.
+    pub twice: bool,
+    /// It asks once more after it was answered.
+    pub again: bool,
+    /// It takes its key for another request, by mistake.
+    pub other: bool,
+    /// It wants to be told of the end.
+    pub told: bool,
 }
 
 /// One blow at a process, a server or a whole link.
@@ -69,14 +81,21 @@ pub struct Recipe {
     pub faults_ms: u64,
     /// Generations asked for in that time.
     pub asks: u64,
+    /// Batches asked for in that time.
+    pub batches: u64,
     /// How many times as often as usual faults are made.
     pub intensity: u64,
+    /// Whether a quiet wait at the end is watched, for what polls write.
+    pub quiet: bool,
+    /// How long everything may take to come to rest.
+    pub rest: Duration,
 }
 
 #[derive(Debug, Clone)]
 pub struct Schedule {
     pub recipe: Recipe,
     pub asks: Vec<Ask>,
+    pub batches: Vec<BatchAsk>,
     pub strikes: Vec<Strike>,
 }
 
@@ -105,7 +124,10 @@ const STRIKES: &[(Link, Fault, u64, (u64, u64))] = &[
     (Link::Database, Fault::Refuse, 1_000, (200, 1_500)),
     (Link::Database, Fault::Restart, 600, (0, 0)),
     (Link::Database, Fault::Crash, 600, (0, 0)),
+    (Link::Database, Fault::Freeze, 800, (200, 2_500)),
+    (Link::Notify, Fault::Refuse, 1_000, (200, 1_200)),
     (Link::Storage, Fault::Refuse, 1_200, (200, 1_500)),
+    (Link::Disk, Fault::Full, 700, (200, 2_000)),
 ];
 
 /// Blows at messages, in thousandths of the link's messages, with their shortest and longest duration.
@@ -114,6 +136,7 @@ const BLOWS: &[(Link, Fault, u64, (u64, u64))] = &[
     (Link::Client, Fault::CutAfter, 40, (0, 0)),
     (Link::Client, Fault::Half, 10, (0, 0)),
     (Link::Client, Fault::Delay, 20, (50, 800)),
+    (Link::Client, Fault::Partial, 15, (0, 0)),
     (Link::Submit, Fault::CutBefore, 40, (0, 0)),
     (Link::Submit, Fault::CutAfter, 60, (0, 0)),
     (Link::Submit, Fault::Half, 30, (0, 0)),
@@ -136,6 +159,13 @@ const BLOWS: &[(Link, Fault, u64, (u64, u64))] = &[
     (Link::Webhook, Fault::Double, 120, (0, 0)),
     (Link::Webhook, Fault::Hold, 90, (300, 4_000)),
     (Link::Webhook, Fault::Forge, 120, (0, 0)),
+    (Link::Notify, Fault::CutBefore, 60, (0, 0)),
+    (Link::Notify, Fault::CutAfter, 60, (0, 0)),
+    (Link::Notify, Fault::GatewayBefore, 60, (0, 0)),
+    (Link::Notify, Fault::GatewayAfter, 40, (0, 0)),
+    (Link::Notify, Fault::Busy, 40, (0, 0)),
+    (Link::Notify, Fault::Delay, 60, (100, 2_500)),
+    (Link::Stream, Fault::Half, 60, (0, 0)),
     (Link::Storage, Fault::CutBefore, 40, (0, 0)),
     (Link::Storage, Fault::CutAfter, 50, (0, 0)),
     (Link::Storage, Fault::Half, 20, (0, 0)),
@@ -146,8 +176,9 @@ const BLOWS: &[(Link, Fault, u64, (u64, u64))] = &[
 impl Schedule {
     pub fn of(recipe: Recipe) -> Self {
         let asks = asks(&recipe);
+        let batches = batches::asks(&recipe);
         let strikes = strikes(&recipe);
-        Self { recipe, asks, strikes }
+        Self { recipe, asks, batches, strikes }
     }
 
     /// What befalls the `number`-th message of a link; nothing, mostly.
@@ -168,6 +199,11 @@ impl Schedule {
     /// Results go to a bucket behind a proxy with odd seeds, to the disk with even ones.
     pub const fn bucket(&self) -> bool {
         !self.recipe.seed.is_multiple_of(2)
+    }
+
+    /// Whether the disk is ever full: only then it is one that can be.
+    pub fn fills_the_disk(&self) -> bool {
+        self.strikes.iter().any(|strike| strike.link == Link::Disk)
     }
 }
 
@@ -194,7 +230,9 @@ fn asks(recipe: &Recipe) -> Vec<Ask> {
                 15..25 => Some("hold"),
                 _ => None,
             };
-            Ask { number, at_ms, model, outputs, directive, slow_ms, on_unconfirmed, cancel_after_ms }
+            let mut dice = Dice::of(recipe.seed, "manner", number);
+            let [twice, again, other, told] = [150, 150, 60, 300].map(|share| dice.per_mille(share));
+            Ask { number, at_ms, model, outputs, directive, slow_ms, on_unconfirmed, cancel_after_ms, twice, again, other, told }
         })
         .collect();
     // Twins: the same request at the same time, so that a list that is searched by input holds two that fit.
@@ -205,7 +243,7 @@ fn asks(recipe: &Recipe) -> Vec<Ask> {
 }
 
 /// What the provider itself does wrong, in the simulator's words.
-fn directive(model: &str, dice: &mut Dice) -> Option<(Fault, String)> {
+pub fn directive(model: &str, dice: &mut Dice) -> Option<(Fault, String)> {
     // Refusals that each provider's table calls unbilled.
     let refusal = match model {
         "kling-2.6" | "tuzi-kling-2.6" => "5001",
@@ -253,6 +291,9 @@ impl fmt::Display for Schedule {
         for ask in &self.asks {
             let directive = ask.directive.as_ref().map_or("", |(_, words)| words.as_str());
             writeln!(f, "{:6} ms  ask {} x{} slow={} {directive}", ask.at_ms, ask.model, ask.outputs, ask.slow_ms)?;
+        }
+        for batch in &self.batches {
+            writeln!(f, "{:6} ms  {batch}", batch.at_ms)?;
         }
         for link in Link::ALL {
             let blows: Vec<String> =

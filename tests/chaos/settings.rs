@@ -22,11 +22,11 @@ const PROVIDERS: &[(&str, &str)] = &[
     ("tuzi-kling", "tuzi"),
 ];
 
-/// What signs webhooks: the simulator's own secrets, and one made up for FLUX, which is sent along. Tuzi signs nothing.
+/// What signs webhooks: the simulator's own secrets, and one made up for FLUX, which is sent along. Tuzi signs nothing, and Replicate is
+/// asked for its own.
 const SECRETS: &[(&str, &str)] = &[
     ("kling", "whsec_c2FuZGJveC1rbGluZy13ZWJob29rLWtleQ=="),
     ("pollo", "c2FuZGJveC1wb2xsby13ZWJob29rLWtleQ=="),
-    ("replicate", "whsec_c2FuZGJveC1yZXBsaWNhdGUtd2ViaG9vaw=="),
     ("flux", "chaos-flux-secret-of-our-own-making"),
 ];
 
@@ -41,6 +41,10 @@ const PRICES: &[(&str, &str)] = &[
     ("tuzi-flux-kontext-max", "0.08"),
 ];
 
+/// Waits between the tries of a webhook, with tenths of seconds for minutes; so many that a storm is over before the last.
+const WAITS: &str =
+    "200, 300, 500, 500, 700, 700, 700, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 2000, 2000, 4000, 8000";
+
 /// The service's file. A submit has 1.5 s where it has 30, an unconfirmed image 6 s where it has 10 minutes, polls come every 0.1 to
 /// 0.4 s; budgets are off, since faults are the load here.
 pub fn service(addresses: &Addresses) -> String {
@@ -51,6 +55,8 @@ pub fn service(addresses: &Addresses) -> String {
          [dispatch]\nsweep_ms = 200\noffer_ms = 1000\nnot_after_ms = 1500\nreconcile_ms = 150\nreconcile_image_s = 6\nreconcile_video_s = 6\n\
          lease_ttl_ms = 1000\nwatch_every_ms = 2000\nhold_s = 8\n\
          [polling]\nbase_ms = 100\ncap_ms = 400\n\
+         [notify]\nallow_http = true\nallow_private_hosts = [\"127.0.0.1\"]\nheartbeat_ms = 1000\nwebhook_timeout_ms = 1500\n\
+         webhook_retry_ms = [{WAITS}]\n\
          [assets]\nretry_delay_ms = 100\nmax_retry_delay_ms = 500\nstall_ms = 1500\n\
          [telemetry]\nfilter = \"info\"\n"
     );

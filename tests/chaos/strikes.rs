@@ -11,7 +11,7 @@ use crate::{
     bed::Bed,
     fault::{Fault, Link},
     postgres::Postgres,
-    processes::{Signal, simulator},
+    processes::{Process, Signal, simulator},
     schedule::Strike,
 };
 
@@ -75,8 +75,20 @@ async fn one(bed: &Bed, strike: Strike, postgres: Option<Arc<Postgres>>) -> anyh
             bed.inbound.open(true);
             Ok(())
         }
+        Link::Notify => {
+            made(bed, strike);
+            bed.receiver.open(false);
+            tokio::time::sleep(lasts).await;
+            bed.receiver.open(true);
+            Ok(())
+        }
         Link::Storage => storage(bed, strike, lasts).await,
-        Link::Submit | Link::Ask | Link::Download | Link::Webhook => Ok(()),
+        Link::Disk => {
+            let done = disk(bed, strike, lasts).await;
+            bed.world.disturbed(since);
+            done
+        }
+        Link::Submit | Link::Ask | Link::Download | Link::Webhook | Link::Stream | Link::Operator => Ok(()),
     }
 }
 
@@ -154,11 +166,30 @@ async fn database(bed: &Bed, strike: Strike, (lasts, postgres): (Duration, Optio
             proxy.open(true);
         }
         fault => {
-            let cycle = move || if fault == Fault::Restart { postgres.restart() } else { postgres.crash() };
+            let cycle = move || match fault {
+                Fault::Restart => postgres.restart(),
+                Fault::Freeze => postgres.freeze(lasts),
+                _ => postgres.crash(),
+            };
             tokio::task::spawn_blocking(cycle).await??;
         }
     }
     Ok(())
+}
+
+/// Nothing fits any more, and after a while it does again. The node may be struck meanwhile.
+async fn disk(bed: &Bed, strike: Strike, lasts: Duration) -> anyhow::Result<()> {
+    let Some(disk) = &bed.disk else { return Ok(()) };
+    let process = bed.node.lock().await.process.as_ref().map(Process::id);
+    if !bed.world.storm() {
+        return Ok(());
+    }
+    made(bed, strike);
+    let filled = disk.fill(process, strike.at_ms);
+    tokio::time::sleep(lasts).await;
+    let freed = disk.free(process, strike.at_ms);
+    // A process that has ended meanwhile has no limit either.
+    filled.and(freed)
 }
 
 /// The bucket's listener is closed; on the disk a file stands where the folder was.
@@ -177,7 +208,8 @@ async fn storage(bed: &Bed, strike: Strike, lasts: Duration) -> anyhow::Result<(
         return Ok(());
     }
     made(bed, strike);
-    std::fs::write(&media, "in the way")?;
+    // Without bytes: the disk may be full.
+    drop(std::fs::File::create(&media)?);
     tokio::time::sleep(lasts).await;
     std::fs::remove_file(&media)?;
     Ok(std::fs::rename(&aside, &media)?)

@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -62,6 +62,7 @@ pub struct World {
     pub folder: PathBuf,
     started: Instant,
     storm: AtomicBool,
+    calm_since: AtomicU64,
     promises: AtomicU64,
     log: Mutex<std::fs::File>,
     counts: Mutex<Counts>,
@@ -81,6 +82,7 @@ impl World {
             folder: folder.to_owned(),
             started: Instant::now(),
             storm: AtomicBool::new(true),
+            calm_since: AtomicU64::new(0),
             promises: AtomicU64::new(0),
             log: Mutex::new(log),
             counts: Mutex::default(),
@@ -104,7 +106,13 @@ impl World {
 
     /// From here on every message passes.
     pub fn calm(&self) {
+        self.calm_since.store(self.now_ms(), Ordering::SeqCst);
         self.storm.store(false, Ordering::SeqCst);
+    }
+
+    /// How long nothing was struck any more; only in the calm.
+    pub fn calm_for(&self) -> Duration {
+        Duration::from_millis(self.now_ms().saturating_sub(self.calm_since.load(Ordering::SeqCst)))
     }
 
     pub fn log(&self, what: impl fmt::Display) {

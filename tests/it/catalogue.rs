@@ -130,7 +130,7 @@ async fn every_value_that_the_catalogue_declares_is_one_that_the_provider_takes(
         let provider = registry.provider(&model.provider).expect("its provider");
         for (parameters, input_images) in requests(model) {
             let shown = format!("{}: {} with {} images", model.id, json!(parameters), input_images.len());
-            let asked = Asked { prompt: Some("a cat"), input_images, number_of_outputs: None, parameters };
+            let asked = Asked { prompt: Some("a cat"), input_images, number_of_outputs: None, parameters, results: vec![] };
             sent += 1;
             if let Err(problem) = submit(&client, provider, model, asked).await {
                 wrong.push(format!("{shown}\n    {problem}"));

@@ -8,6 +8,7 @@
 )]
 
 mod catalogue;
+mod dispatch;
 mod executor;
 mod http;
 mod layout;
@@ -15,6 +16,7 @@ mod machines;
 mod media_files;
 mod process;
 mod raw_server;
+mod results;
 mod settings;
 mod states;
 mod storage;

@@ -1,6 +1,12 @@
 //! The real binary, killed and started again: what was accepted ends, and nothing is submitted twice.
 
 mod books;
+mod cli;
+mod cli_batch;
+mod deletion;
+mod disk;
+mod idempotency;
+mod openai;
 mod spool;
 mod webhooks;
 
@@ -59,7 +65,8 @@ impl Server {
 
 fn configuration(simulator: &str) -> String {
     let mut text = String::from(
-        "[server]\nbind = \"127.0.0.1:0\"\ndrain_s = 5\n[polling]\nbase_ms = 50\ncap_ms = 200\n\
+        "[server]\nbind = \"127.0.0.1:0\"\ndrain_s = 5\n[store]\nread_timeout_ms = 20000\nwrite_timeout_ms = 20000\n\
+         [polling]\nbase_ms = 50\ncap_ms = 200\n\
          [dispatch]\nreconcile_ms = 100\nreconcile_image_s = 2\nlease_ttl_ms = 100\n[assets]\nretry_delay_ms = 50\nmax_retry_delay_ms = 200\n",
     );
     for (name, path) in
@@ -90,7 +97,10 @@ impl Bed {
     }
 
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_longtake"));
+        self.surrounded(Command::new(env!("CARGO_BIN_EXE_longtake")))
+    }
+
+    fn surrounded(&self, mut command: Command) -> Command {
         command.current_dir(&self.folder).env("LONGTAKE__DATA_DIR", self.folder.path().join("data"));
         command.env_remove("LONGTAKE_CONFIG").envs(self.environment.iter().cloned());
         command
@@ -103,8 +113,25 @@ impl Bed {
     }
 
     pub fn serve(&self) -> Server {
-        let mut child =
-            self.command().arg("serve").env("NO_COLOR", "1").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        self.serve_with(&[])
+    }
+
+    /// Serves with these variables besides.
+    pub fn serve_with(&self, variables: &[(&str, &str)]) -> Server {
+        let mut command = self.command();
+        command.envs(variables.iter().copied());
+        Self::started(command)
+    }
+
+    /// Serves through a program that is given the binary's path and arguments.
+    pub fn serve_by(&self, program: &[&str]) -> Server {
+        let mut command = self.surrounded(Command::new(program[0]));
+        command.args(&program[1..]).arg(env!("CARGO_BIN_EXE_longtake"));
+        Self::started(command)
+    }
+
+    fn started(mut command: Command) -> Server {
+        let mut child = command.arg("serve").env("NO_COLOR", "1").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut seen = Vec::new();
         let url = loop {
@@ -202,7 +229,7 @@ async fn a_kill_while_waiting_polls_on_without_a_new_submit() {
     let server = bed.serve();
     let mut ids = Vec::new();
     for model in ["kling-2.6", "pollo-2.5", "flux-schnell", "flux-2-pro"] {
-        ids.push(bed.submit(&server, json!({ "modelIdentifier": model, "prompt": "a night [[sim slow=3000]]" })).await);
+        ids.push(bed.submit(&server, json!({ "modelIdentifier": model, "prompt": "a night [[sim slow=10000]]" })).await);
     }
     for id in &ids {
         bed.wait(&server, id, "running", |shown| shown["stage"] == "running").await;
@@ -241,7 +268,7 @@ async fn a_kill_while_storing_stores_after_the_restart() {
 async fn sigterm_drains_exits_zero_and_a_second_start_continues() {
     let bed = Bed::new();
     let server = bed.serve();
-    let id = bed.submit(&server, json!({ "modelIdentifier": "kling-2.6", "prompt": "a long night [[sim slow=2000]]" })).await;
+    let id = bed.submit(&server, json!({ "modelIdentifier": "kling-2.6", "prompt": "a long night [[sim slow=10000]]" })).await;
     bed.wait(&server, &id, "running", |shown| shown["stage"] == "running").await;
     assert_eq!(server.terminate(), Some(0));
     let server = bed.serve();
@@ -278,7 +305,7 @@ async fn on_postgresql_a_kill_and_a_second_server_end_as_on_sqlite() {
     assert!(String::from_utf8_lossy(&second.stderr).contains("another server"), "{}", String::from_utf8_lossy(&second.stderr));
     let mut ids = Vec::new();
     for model in ["kling-2.6", "pollo-2.5", "flux-schnell", "flux-2-pro"] {
-        ids.push(bed.submit(&server, json!({ "modelIdentifier": model, "prompt": "a night [[sim slow=3000]]" })).await);
+        ids.push(bed.submit(&server, json!({ "modelIdentifier": model, "prompt": "a night [[sim slow=10000]]" })).await);
     }
     for id in &ids {
         bed.wait(&server, id, "running", |shown| shown["stage"] == "running").await;
@@ -297,16 +324,7 @@ async fn on_postgresql_a_kill_and_a_second_server_end_as_on_sqlite() {
 #[actix_web::test]
 async fn results_go_to_the_bucket_and_are_read_by_a_presigned_url() {
     let s3 = crate::storage::s3_server::S3Server::start().await;
-    let config = s3.config();
-    let bed = Bed::with(vec![
-        ("LONGTAKE__STORAGE__KIND", "s3".to_owned()),
-        ("LONGTAKE__STORAGE__BUCKET", config.bucket),
-        ("LONGTAKE__STORAGE__ENDPOINT", config.endpoint.unwrap()),
-        ("LONGTAKE__STORAGE__PATH_STYLE", "true".to_owned()),
-        ("LONGTAKE__STORAGE__ACCESS_KEY_ID", config.access_key_id.unwrap()),
-        ("LONGTAKE__STORAGE__SECRET_ACCESS_KEY", "test-secret".to_owned()),
-        ("LONGTAKE__STORAGE__REQUEST_CHECKSUM_CALCULATION", "when_required".to_owned()),
-    ]);
+    let bed = Bed::with(s3.environment());
     let server = bed.serve();
     for model in ["kling-2.6", "tuzi-flux-kontext-pro"] {
         let id = bed.submit(&server, json!({ "modelIdentifier": model, "prompt": "a bucket" })).await;
@@ -336,11 +354,11 @@ async fn without_upload_the_providers_own_url_is_handed_out_with_its_expiry() {
 async fn an_overdue_generation_says_so_and_ends_only_after_its_late_window() {
     let bed = Bed::with(vec![
         ("LONGTAKE__POLLING__MAX_IMAGE_S", "1".to_owned()),
-        ("LONGTAKE__POLLING__LATE_IMAGE_S", "2".to_owned()),
+        ("LONGTAKE__POLLING__LATE_IMAGE_S", "15".to_owned()),
         ("LONGTAKE__POLLING__OVERDUE_MS", "100".to_owned()),
     ]);
     let server = bed.serve();
-    let late = bed.submit(&server, json!({ "modelIdentifier": "flux-2-pro", "prompt": "late [[sim slow=1800]]" })).await;
+    let late = bed.submit(&server, json!({ "modelIdentifier": "flux-2-pro", "prompt": "late [[sim slow=3000]]" })).await;
     let never = bed.submit(&server, json!({ "modelIdentifier": "flux-2-pro", "prompt": "never [[sim slow=600000]]" })).await;
     bed.wait(&server, &never, "overdue", |shown| shown["stage"] == "overdue").await;
     assert_eq!(bed.ended(&server, &late).await["status"], "SUCCESS", "what is late is not lost");
@@ -352,7 +370,7 @@ async fn an_overdue_generation_says_so_and_ends_only_after_its_late_window() {
 async fn a_cancel_ends_what_is_queued_asks_the_provider_where_it_can_and_delivers_what_is_paid() {
     let bed = Bed::with(vec![("LONGTAKE__PROVIDERS__FLUX__CONCURRENCY", "1".to_owned())]);
     let server = bed.serve();
-    let slow = "a slow one [[sim slow=1500]]";
+    let slow = "a slow one [[sim slow=10000]]";
     let submit = async |model: &str| bed.submit(&server, json!({ "modelIdentifier": model, "prompt": slow })).await;
     let (first, queued) = (submit("flux-2-pro").await, submit("flux-2-pro").await);
     let (paid, stoppable) = (submit("kling-2.6").await, submit("flux-schnell").await);

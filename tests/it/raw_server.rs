@@ -42,11 +42,20 @@ pub struct Request {
     pub line: String,
     /// The whole head, lower case.
     pub head: String,
+    /// The same as it was sent.
+    pub raw: String,
+    pub body: Vec<u8>,
 }
 
 impl Request {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
+    /// The value as it was sent.
+    pub fn exact(&self, name: &str) -> Option<&str> {
+        let named = |line: &&str| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+        self.raw.lines().find(named)?.split_once(": ").map(|(_, value)| value)
     }
 }
 
@@ -115,12 +124,13 @@ async fn read(socket: &mut TcpStream) -> Option<Request> {
     };
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
     let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1").to_owned();
-    let request = Request { line, head: head.to_lowercase() };
+    let mut request = Request { line, head: head.to_lowercase(), raw: head, body: Vec::new() };
     let length = request.header("content-length").map_or(0, |text| text.parse().unwrap());
     while bytes.len() < end + length {
         if socket.read_buf(&mut bytes).await.ok()? == 0 {
             return None;
         }
     }
+    request.body = bytes.split_off(end);
     Some(request)
 }

@@ -12,6 +12,8 @@ use crate::config::{Config, providers::ProviderConfig, server::SHORTEST_SECRET, 
 pub(super) fn problems(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
     derived("server", &config.server, &mut problems);
+    derived("batches", &config.batches, &mut problems);
+    derived("openai", &config.openai, &mut problems);
     derived("telemetry", &config.telemetry, &mut problems);
     server(config, &mut problems);
     store(config, &mut problems);
@@ -109,6 +111,7 @@ fn stages(config: &Config, problems: &mut Vec<String>) {
     range("assets.stall_ms", config.assets.stall_ms, (100, 3_600_000), problems);
     range("dispatch.sweep_ms", config.dispatch.sweep_ms, (10, 60_000), problems);
     range("dispatch.batch", config.dispatch.batch, (1, 1_000), problems);
+    range("dispatch.priority_s", config.dispatch.priority_s, (1, 86_400), problems);
     range("dispatch.offer_ms", config.dispatch.offer_ms, (10, 600_000), problems);
     range("dispatch.not_after_ms", config.dispatch.not_after_ms, (100, 60_000), problems);
     range("dispatch.queue_deadline_s", config.dispatch.queue_deadline_s, (1, 2_592_000), problems);
@@ -126,6 +129,19 @@ fn stages(config: &Config, problems: &mut Vec<String>) {
     range("polling.jitter", polling.jitter, (0.0, 0.5), problems);
     range("polling.adaptive_budget", polling.adaptive_budget, (0.1, 2.0), problems);
     range("polling.concurrency", polling.concurrency, (1, 100_000), problems);
+    let notify = &config.notify;
+    range("notify.max_waiters", notify.max_waiters, (0, 1_000_000), problems);
+    range("notify.max_streams", notify.max_streams, (0, 1_000_000), problems);
+    range("notify.max_streams_per_project", notify.max_streams_per_project, (0, 1_000_000), problems);
+    range("notify.heartbeat_ms", notify.heartbeat_ms, (10, 600_000), problems);
+    range("notify.webhooks", notify.webhooks, (1, 100_000), problems);
+    range("notify.webhooks_per_endpoint", notify.webhooks_per_endpoint, (1, 1_000), problems);
+    range("notify.webhook_timeout_ms", notify.webhook_timeout_ms, (1, 600_000), problems);
+    for wait in &notify.webhook_retry_ms {
+        range("notify.webhook_retry_ms", *wait, (1, 604_800_000), problems);
+    }
+    range("notify.keep_s", notify.keep_s, (604_800, 315_360_000), problems);
+    range("notify.stream_s", notify.stream_s, (1, 86_400), problems);
     range("supervision.beat_ms", config.supervision.beat_ms, (10, 60_000), problems);
     if config.supervision.late_ms <= config.supervision.beat_ms {
         problems.push("supervision.late_ms: must be longer than beat_ms, or every actor is late".to_owned());

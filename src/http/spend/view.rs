@@ -143,7 +143,7 @@ pub struct BalanceView {
     /// The provider's unit; never converted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "credits")]
-    unit: Option<&'static str>,
+    unit: Option<String>,
     /// When it was read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -170,33 +170,19 @@ fn balances(known: &[AccountBalance]) -> Vec<BalanceView> {
 }
 
 fn of_account(known: &AccountBalance) -> Vec<BalanceView> {
-    let bare = || BalanceView {
+    let line = |(told, before): (Option<&Balance>, Option<&Balance>)| BalanceView {
         provider: known.provider.to_string(),
         account: known.account.to_string(),
-        pack: None,
-        amount: None,
-        unit: None,
+        pack: told.and_then(|told| told.pack.clone()),
+        amount: told.map(Balance::decimal),
+        unit: told.map(|told| told.unit.to_string()),
         read_at: known.newest.as_ref().map(|reading| reading.at),
-        previous_amount: None,
+        previous_amount: before.map(Balance::decimal),
         previous_read_at: known.previous.as_ref().map(|reading| reading.at),
         ledger_charged: known.charged_between(),
         error: known.error.as_ref().map(|(why, _)| why.clone()),
     };
-    let newest = known.newest.iter().flat_map(|reading| &reading.balances);
-    let before = |pack: &Balance| {
-        let same = |old: &&Balance| old.pack == pack.pack && old.unit == pack.unit;
-        known.previous.iter().flat_map(|reading| &reading.balances).find(same).map(Balance::decimal)
-    };
-    let lines: Vec<_> = newest
-        .map(|told| BalanceView {
-            pack: told.pack.clone(),
-            amount: Some(told.decimal()),
-            unit: Some(told.unit),
-            previous_amount: before(told),
-            ..bare()
-        })
-        .collect();
-    if lines.is_empty() { vec![bare()] } else { lines }
+    known.amounts().into_iter().map(line).collect()
 }
 
 /// Puts a report together.

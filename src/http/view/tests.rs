@@ -10,6 +10,7 @@ use crate::domain::{
     id::{AttemptId, KeyId, ProjectId},
     money::Micros,
     record::{Endpoint, Handle, Kind},
+    schedule::histogram::Histogram,
     slots::Slots,
     unconfirmed::OnUnconfirmed,
 };
@@ -41,6 +42,9 @@ fn generation(state: GenerationState, slots: &str) -> Generation {
         failure: None,
         request_id: Arc::from("r"),
         on_unconfirmed: OnUnconfirmed::Fail,
+        batch: None,
+        retry_of: None,
+        replaced_by: None,
     }
 }
 
@@ -79,6 +83,7 @@ fn attempt(of: &Generation, n: u16, state: AttemptState) -> Attempt {
         charged: true,
         failure: None,
         lost_at: None,
+        released_at: None,
     }
 }
 
@@ -116,6 +121,7 @@ fn shown(generation: Generation, attempts: Vec<Attempt>, assets: Vec<Asset>) -> 
         parameters: Map::new(),
         user_id: None,
         metadata: None,
+        webhook_url: None,
     };
     let loaded = Loaded { generation, attempts, assets };
     full(Shown { loaded, request, live: LiveView::default(), urls, overdue_after: LIMIT, now: NOW }, "http://b")
@@ -220,11 +226,40 @@ fn inline_images_are_named_but_not_repeated() {
 
 #[test]
 fn the_wait_is_bounded_and_ends_with_the_generation() {
-    let running = generation(GenerationState::Active, "a");
-    let due = |ms: i64| LiveView { next_poll: Some(Timestamp(NOW.0 + ms)), ..LiveView::default() };
-    assert_eq!(retry_after(&running, &due(1), NOW), Some(1));
-    assert_eq!(retry_after(&running, &due(2_001), NOW), Some(3));
-    assert_eq!(retry_after(&running, &due(-5_000), NOW), Some(1));
-    assert_eq!(retry_after(&running, &due(3_600_000), NOW), Some(60));
-    assert_eq!(retry_after(&generation(GenerationState::Failed, "f"), &due(1), NOW), None);
+    let hint = |state, slots: &str, age| {
+        let mut generation = generation(state, slots);
+        generation.created_at = NOW.minus(Duration::from_secs(age));
+        retry_after(&Loaded { generation, attempts: vec![], assets: vec![] }, None, NOW)
+    };
+    assert_eq!(hint(GenerationState::Active, "a", 0), Some(2));
+    assert_eq!(hint(GenerationState::Active, "a", 101), Some(11));
+    assert_eq!(hint(GenerationState::Queued, "o", 86_400), Some(60));
+    assert_eq!(hint(GenerationState::Failed, "f", 0), None);
+}
+
+#[test]
+fn who_is_held_back_is_asked_for_no_earlier() {
+    let mut generation = generation(GenerationState::Queued, "o");
+    generation.progress.not_before = NOW.plus(Duration::from_millis(30_500));
+    let queued = Loaded { generation, attempts: vec![], assets: vec![] };
+    assert_eq!(retry_after(&queued, None, NOW), Some(31));
+}
+
+#[test]
+fn a_running_task_is_asked_for_when_its_model_is_likely_to_be_done() {
+    let mut known = Histogram::default();
+    for _ in 0..60 {
+        known.passed(Duration::ZERO, Duration::from_secs(39));
+        known.finished(Duration::from_secs(39), Duration::from_secs(40));
+    }
+    let expected = Expectation::of(&known);
+    let after = |seconds, state| {
+        let generation = generation(GenerationState::Active, "a");
+        let mut attempt = attempt(&generation, 1, state);
+        attempt.submitted_at = Some(NOW.minus(Duration::from_secs(seconds)));
+        retry_after(&Loaded { generation, attempts: vec![attempt], assets: vec![] }, expected.as_ref(), NOW).unwrap()
+    };
+    let hints = [0, 20, 35].map(|seconds| after(seconds, AttemptState::Running));
+    assert!((36..=46).contains(&hints[0]) && (16..=26).contains(&hints[1]) && (2..=11).contains(&hints[2]), "{hints:?}");
+    assert_eq!(after(20, AttemptState::Storing), 2, "its files are on the way");
 }

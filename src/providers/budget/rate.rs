@@ -36,17 +36,19 @@ impl Rate {
 
     /// Takes one, or says when one is there.
     pub(super) fn take(&mut self, now: Timestamp) -> Result<(), Timestamp> {
+        self.next_us = self.look(now)?.saturating_add(self.interval_us);
+        Ok(())
+    }
+
+    /// When the next event counts as coming, if it may come now; else when it may.
+    pub(super) fn look(&self, now: Timestamp) -> Result<i64, Timestamp> {
         if self.interval_us == 0 {
-            return Ok(());
+            return Ok(i64::MIN);
         }
         let now_us = now.0.saturating_mul(1000);
         // Never further ahead than a full burst: otherwise a clock that was set back by an hour would stop an account for one.
         let next_us = self.next_us.clamp(now_us, now_us.saturating_add(self.ahead_us).saturating_add(self.interval_us));
         let free_us = next_us.saturating_sub(self.ahead_us);
-        if free_us > now_us {
-            return Err(Timestamp(free_us.saturating_add(999) / 1000));
-        }
-        self.next_us = next_us.saturating_add(self.interval_us);
-        Ok(())
+        if free_us > now_us { Err(Timestamp(free_us.saturating_add(999) / 1000)) } else { Ok(next_us) }
     }
 }

@@ -214,7 +214,7 @@ fn the_credits_that_are_left_are_told() {
     let call = Flux.balance(&pro.endpoint, conformance::SUBMITTED_AT).unwrap();
     assert!(call.url.as_str().ends_with("/v1/credits"), "{}", call.url);
     let told = Flux.read_balance(&answer(200, json!({"credits": 12.34})).reply()).unwrap();
-    assert_eq!((told[0].decimal().as_str(), told[0].unit, told.len()), ("12.340000", "credits", 1));
+    assert_eq!((told[0].decimal().as_str(), &*told[0].unit, told.len()), ("12.340000", "credits", 1));
     for wrong in [answer(200, json!({})), answer(401, json!({"detail": "no"})), answer(200, json!({"credits": null}))] {
         assert!(Flux.read_balance(&wrong.reply()).is_err(), "{}", wrong.body);
     }

@@ -462,9 +462,9 @@ fn the_packs_that_can_be_used_are_told_with_what_is_left_of_each() {
     let packs =
         json!([pack("videos", json!(118.5), "online"), pack("old", json!(9), "expired"), pack("images", json!("3"), "online")]);
     let told = enveloped(json!({"code": 0, "msg": "", "resource_pack_subscribe_infos": packs}));
-    let told: Vec<_> =
-        Kling.read_balance(&told.reply()).unwrap().into_iter().map(|one| (one.pack.unwrap(), one.millionths, one.unit)).collect();
-    assert_eq!(told, [("videos".to_owned(), 118_500_000, "units"), ("images".to_owned(), 3_000_000, "units")]);
+    let told = Kling.read_balance(&told.reply()).unwrap();
+    let told: Vec<_> = told.iter().map(|one| (one.pack.as_deref().unwrap(), one.millionths, &*one.unit)).collect();
+    assert_eq!(told, [("videos", 118_500_000, "units"), ("images", 3_000_000, "units")]);
     let none = enveloped(json!({"resource_pack_subscribe_infos": []}));
     assert_eq!(Kling.read_balance(&none.reply()).unwrap(), []);
     for wrong in [error(401, 1002, "bad key"), error(429, 1302, "too fast"), enveloped(json!({})), answer(500, json!(null))] {

@@ -182,7 +182,7 @@ fn the_credits_that_are_left_are_told_bare_or_wrapped() {
     let bare = json!({"availableCredits": 40, "totalCredits": 100});
     for body in [bare.clone(), json!({"code": "SUCCESS", "message": "success", "data": bare})] {
         let told = Pollo.read_balance(&answer(200, body).reply()).unwrap();
-        assert_eq!((told[0].millionths, told[0].unit, told.len()), (40_000_000, "credits", 1));
+        assert_eq!((told[0].millionths, &*told[0].unit, told.len()), (40_000_000, "credits", 1));
     }
     for wrong in [answer(200, json!({"code": "SUCCESS", "data": {}})), answer(403, json!({"code": "FORBIDDEN"})), page(200)] {
         assert!(Pollo.read_balance(&wrong.reply()).is_err(), "{}", wrong.body);

@@ -70,8 +70,8 @@ fn account(
             .saturating_add(PROBE_SLACK),
     };
     let (budget, breaker) = (Budget::new(&*label, limits), Breaker::new(rules));
-    let webhook_secret = own_webhook_secrets(section, entry)?.into_iter().next();
-    Ok(Account { name: name.into(), credential, webhook_secret, budget, breaker, label })
+    let webhook_secrets = own_webhook_secrets(section, entry)?;
+    Ok(Account { name: name.into(), credential, webhook_secrets, budget, breaker, label })
 }
 
 /// What may sign the webhooks of any account of a section.

@@ -1,5 +1,6 @@
 //! Replicate on the wire: one prediction object for create, get and cancel.
 
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -186,6 +187,16 @@ fn gather(value: &Value, kind: Kind, depth: u8, found: &mut Vec<Output>) {
 pub fn read_webhook(body: &[u8]) -> Option<Handle> {
     let body: Value = serde_json::from_slice(body).ok()?;
     id(&body, &["id"]).map(|task_id| Handle { task_id, poll_url: None })
+}
+
+/// Reads what signs the account's webhooks: `{"key": "whsec_…"}` (Replicate's JS client, `webhooks.default.secret.get`).
+pub fn read_signing_secret(reply: &Reply) -> Result<SecretString, Fault> {
+    let body = reply.json().unwrap_or_default();
+    let said = said(reply, &body);
+    match text(&body, &["key"]).filter(|key| reply.status.is_success() && !key.is_empty()) {
+        Some(key) => Ok(SecretString::from(key.to_owned())),
+        None => Err(TABLE.unclear(said, "it did not tell what signs its webhooks")),
+    }
 }
 
 /// The cancel call.

@@ -14,7 +14,10 @@ const LONGEST_URL: usize = 8_192;
 /// What is wrong with one image: a stable word and a sentence.
 type ImageFault = (&'static str, String);
 
-pub(super) fn check(model: &Model, images: &[String], errors: &mut Vec<FieldError>) {
+/// Images with the places among them that are not known yet.
+type Images<'a> = (&'a [String], &'a [usize]);
+
+pub(super) fn check(model: &Model, (images, unknown): Images<'_>, errors: &mut Vec<FieldError>) {
     let count = images.len();
     if count > model.max_images {
         let most = if model.max_images == 0 { "none".to_owned() } else { format!("at most {}", model.max_images) };
@@ -24,7 +27,7 @@ pub(super) fn check(model: &Model, images: &[String], errors: &mut Vec<FieldErro
         let detail = format!("{} needs at least {} input images; {count} were given", model.id, model.min_images);
         errors.push(FieldError::new("#/inputImages", "too_few", detail));
     }
-    for (index, image) in images.iter().enumerate() {
+    for (index, image) in known(images, unknown) {
         if let Err((code, detail)) = one(model, image) {
             errors.push(FieldError::new(format!("#/inputImages/{index}"), code, detail));
         }
@@ -32,12 +35,16 @@ pub(super) fn check(model: &Model, images: &[String], errors: &mut Vec<FieldErro
 }
 
 /// Whether each image is one at all, whatever the model takes.
-pub(super) fn check_forms(images: &[String], errors: &mut Vec<FieldError>) {
-    for (index, image) in images.iter().enumerate() {
+pub(super) fn check_forms((images, unknown): Images<'_>, errors: &mut Vec<FieldError>) {
+    for (index, image) in known(images, unknown) {
         if let Err((code, detail)) = form(image) {
             errors.push(FieldError::new(format!("#/inputImages/{index}"), code, detail));
         }
     }
+}
+
+fn known<'a>(images: &'a [String], unknown: &[usize]) -> impl Iterator<Item = (usize, &'a String)> {
+    images.iter().enumerate().filter(|(index, _)| !unknown.contains(index))
 }
 
 fn form(image: &str) -> Result<ImageForm, ImageFault> {

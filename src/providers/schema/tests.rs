@@ -31,7 +31,10 @@ fn model(inputs: &str) -> Model {
 
 fn ask(model: &Model, parameters: Value) -> Result<GenerationRequest, Vec<FieldError>> {
     let Value::Object(parameters) = parameters else { panic!("parameters are an object") };
-    normalise(model, Asked { prompt: Some(" a cat "), input_images: Vec::new(), number_of_outputs: None, parameters })
+    normalise(
+        model,
+        Asked { prompt: Some(" a cat "), input_images: Vec::new(), number_of_outputs: None, parameters, results: vec![] },
+    )
 }
 
 fn refused(model: &Model, parameters: Value) -> Vec<(String, &'static str)> {
@@ -40,7 +43,7 @@ fn refused(model: &Model, parameters: Value) -> Vec<(String, &'static str)> {
 
 fn images(model: &Model, images: &[&str]) -> Vec<(String, &'static str)> {
     let input_images = images.iter().map(|image| (*image).to_owned()).collect();
-    let asked = Asked { prompt: Some("a cat"), input_images, number_of_outputs: None, parameters: Map::new() };
+    let asked = Asked { prompt: Some("a cat"), input_images, number_of_outputs: None, parameters: Map::new(), results: vec![] };
     match normalise(model, asked) {
         Ok(_) => Vec::new(),
         Err(errors) => errors.into_iter().map(|error| (error.pointer, error.code)).collect(),
@@ -58,8 +61,12 @@ fn defaults_of_declared_inputs_are_applied_and_those_of_others_are_not() {
 #[test]
 fn the_prompt_is_trimmed_and_its_length_counts_characters() {
     let model = model("max_prompt = 4");
-    let with =
-        |prompt| normalise(&model, Asked { prompt, input_images: vec![], number_of_outputs: None, parameters: Map::new() });
+    let with = |prompt| {
+        normalise(
+            &model,
+            Asked { prompt, input_images: vec![], number_of_outputs: None, parameters: Map::new(), results: vec![] },
+        )
+    };
     assert_eq!(with(Some("  äöüß \n")).unwrap().prompt, "äöüß");
     assert_eq!(with(Some("äöüß!")).unwrap_err()[0].code, "too_long");
     assert_eq!(with(Some(" \t\n")).unwrap_err()[0].code, "empty");
@@ -74,6 +81,7 @@ fn everything_wrong_is_said_at_once_and_where() {
         input_images: vec!["ftp://example.com/a.png".to_owned(), PNG.to_owned(), PNG.to_owned()],
         number_of_outputs: Some(11),
         parameters: json!({ "seed": -1, "safety_tolerance": 6, "sede": 1 }).as_object().unwrap().clone(),
+        results: vec![],
     };
     let errors = normalise(&model, asked).unwrap_err();
     let at: Vec<(&str, &str)> = errors.iter().map(|error| (error.pointer.as_str(), error.code)).collect();
@@ -160,7 +168,10 @@ fn n_is_another_name_of_the_number_of_outputs() {
     let model = catalogue.model("m").unwrap();
     let with = |number_of_outputs, n: Value| {
         let parameters = json!({ "n": n }).as_object().unwrap().clone();
-        normalise(model, Asked { prompt: Some("a cat"), input_images: Vec::new(), number_of_outputs, parameters })
+        normalise(
+            model,
+            Asked { prompt: Some("a cat"), input_images: Vec::new(), number_of_outputs, parameters, results: vec![] },
+        )
     };
     let folded = with(None, json!(4)).unwrap();
     assert_eq!((folded.number_of_outputs, folded.parameters.len()), (4, 0));
@@ -205,8 +216,21 @@ fn a_form_that_the_model_does_not_take_names_the_one_it_takes() {
         input_images: vec!["https://example.com/a.png".to_owned()],
         number_of_outputs: None,
         parameters: Map::new(),
+        results: vec![],
     };
     assert!(normalise(&inline, asked).unwrap_err()[0].detail.contains("only as data:image/"));
+}
+
+#[test]
+fn what_another_generation_makes_counts_but_is_not_looked_at() {
+    let inline = model("image_forms = [\"data\"]\nmin_images = 1");
+    let asked = |images: &[&str], results| {
+        let input_images = images.iter().map(|image| (*image).to_owned()).collect();
+        Asked { prompt: Some("a cat"), input_images, number_of_outputs: None, parameters: Map::new(), results }
+    };
+    assert!(normalise(&inline, asked(&["result:x"], vec![0])).is_ok());
+    assert_eq!(normalise(&inline, asked(&["result:x"], vec![])).unwrap_err()[0].code, "invalid_url");
+    assert_eq!(normalise(&inline, asked(&["result:x", PNG, PNG], vec![0])).unwrap_err()[0].code, "too_many");
 }
 
 #[test]
@@ -221,7 +245,10 @@ fn an_input_may_be_refused_or_lose_its_default_when_images_are_given() {
     let with = |rule: &str, given: Value| {
         let model = model(&format!(r#"inputs.size_or_ratio = {{ with_images = "{rule}" }}"#));
         let parameters = given.as_object().unwrap().clone();
-        normalise(&model, Asked { prompt: Some("a"), input_images: vec![PNG.to_owned()], number_of_outputs: None, parameters })
+        normalise(
+            &model,
+            Asked { prompt: Some("a"), input_images: vec![PNG.to_owned()], number_of_outputs: None, parameters, results: vec![] },
+        )
     };
     assert_eq!(with("taken", json!({})).unwrap().parameters["size_or_ratio"], json!("1024x1024"));
     assert!(with("no_default", json!({})).unwrap().parameters.is_empty());
@@ -279,7 +306,7 @@ proptest! {
             parameters.extend(picks.into_iter().map(|(index, value)| (index.get(&model.inputs).name.to_owned(), value)));
         }
         let given = parameters.clone();
-        let asked = Asked { prompt: Some(&prompt), input_images: images, number_of_outputs: outputs, parameters };
+        let asked = Asked { prompt: Some(&prompt), input_images: images, number_of_outputs: outputs, parameters, results: vec![] };
         match normalise(model, asked) {
             Err(errors) => prop_assert!(!errors.is_empty() && errors.iter().all(|error| error.pointer.starts_with("#/"))),
             Ok(request) => {
@@ -294,6 +321,7 @@ proptest! {
                     input_images: request.input_images.clone(),
                     number_of_outputs: Some(i64::from(request.number_of_outputs)),
                     parameters: request.parameters.clone(),
+                    results: vec![],
                 });
                 prop_assert_eq!(again, Ok(request));
             }

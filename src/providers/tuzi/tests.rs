@@ -238,3 +238,13 @@ fn the_relays_key_stays_at_the_relay() {
     assert_eq!(url("https://api.us1.bfl.ai/v1/get_result?id=9"), own);
     assert_eq!(url("no url"), own);
 }
+
+#[test]
+fn failures_are_charged_unless_the_relay_is_known_to_bill_at_completion() {
+    let bills = |word: Option<&str>| {
+        let options = word.map(|word| ("bills".to_owned(), word.to_owned())).into_iter().collect();
+        Tuzi.capabilities(&Tuzi.endpoint("https://api.tu-zi.com", "m", None, &options, false, Kind::Video)).bills
+    };
+    assert_eq!((bills(None), bills(Some("accept"))), (Bills::AtAccept, Bills::AtAccept));
+    assert_eq!(bills(Some("completion")), Bills::AtCompletion);
+}

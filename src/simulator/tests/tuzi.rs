@@ -75,3 +75,18 @@ fn a_bad_key_is_refused_in_openais_words() {
         assert_eq!((status, &body["error"]["code"]), (401, &json!("invalid_api_key")));
     });
 }
+
+#[test]
+fn failures_of_its_own_styles_cost_what_is_configured_and_relayed_kling_bills_as_kling() {
+    run(async {
+        for (bills_failures, billed) in [(true, 1), (false, 0)] {
+            let rig = Rig::with(|config| config.tuzi.bills_failures = bills_failures);
+            rig.post("/tuzi/flux/v1/flux-kontext-pro", &json!({"prompt": "p [[sim fail=1]]"})).await;
+            let mut body = kling_body("p [[sim fail=1]]");
+            body["duration"] = json!("5");
+            rig.post("/tuzi/kling/v1/videos/text2video", &body).await;
+            let total = &rig.ledger("").await["totals"]["tuzi"];
+            assert_eq!((&total["submits"], &total["billed"]), (&json!(2), &json!(billed)), "{total}");
+        }
+    });
+}

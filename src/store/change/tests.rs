@@ -93,6 +93,9 @@ fn born(outputs: u16) -> Loaded {
         failure: None,
         request_id: Arc::from("r"),
         on_unconfirmed: OnUnconfirmed::Fail,
+        batch: None,
+        retry_of: None,
+        replaced_by: None,
     };
     Loaded { generation, attempts: Vec::new(), assets: Vec::new() }
 }
@@ -136,6 +139,7 @@ fn new_attempt(generation: &Generation, n: u16, slot: u16) -> NewAttempt {
         charged: false,
         failure: None,
         lost_at: None,
+        released_at: None,
     };
     NewAttempt { attempt, request: serde_json::Value::Null }
 }

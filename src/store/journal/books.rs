@@ -7,7 +7,7 @@ use sqlx::Error;
 
 use super::{
     connection::{Connection, Dialect},
-    sql::{Columns, Sql, Type, insert},
+    sql::{Columns, Rows, Type, insert, insert_values},
     transitions,
 };
 use crate::{
@@ -94,24 +94,33 @@ impl Writing {
 
 /// Writes what the winners booked; nothing when they booked nothing.
 pub fn write(connection: &mut Connection, winners: &[&Booked], stripe: i16) -> Result<(), Error> {
-    let rows: Vec<&str> = winners.iter().flat_map(|booked| &booked.rows).map(String::as_str).collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    transitions::write(connection, &INSERT_LEDGER, &rows);
-    transitions::write(connection, &ADD_SPEND, &sums(winners, stripe)?);
-    Ok(())
-}
-
-/// One row a sum, sorted by its key: two writers that do meet never wait for each other in a circle.
-fn sums(winners: &[&Booked], stripe: i16) -> Result<Vec<String>, Error> {
+    write_rows(connection, winners);
     let mut sums: BTreeMap<&SpendKey, Sum> = BTreeMap::new();
-    for (key, sum) in winners.iter().filter_map(|booked| booked.sum.as_ref()) {
+    for (key, sum) in winners.iter().filter(|booked| !booked.rows.is_empty()).filter_map(|booked| booked.sum.as_ref()) {
         let known = sums.entry(key).or_default();
         *known = known.plus(*sum);
     }
+    add(connection, sums, stripe)
+}
+
+/// Writes their rows alone: a load's sums come with the commit that makes it visible.
+pub fn write_rows(connection: &mut Connection, winners: &[&Booked]) {
+    let rows: Vec<&str> = winners.iter().flat_map(|booked| &booked.rows).map(String::as_str).collect();
+    transitions::write(connection, &INSERT_LEDGER, &rows);
+}
+
+/// Adds what a load holds to the sums.
+pub fn write_sums(connection: &mut Connection, held: &BTreeMap<SpendKey, Position>, stripe: i16) -> Result<(), Error> {
+    let held = held.iter().filter(|(_, position)| **position != Position::ZERO);
+    add(connection, held.map(|(key, position)| (key, Sum::of(*position))).collect(), stripe)
+}
+
+/// One row a sum, sorted by its key: two writers that do meet never wait for each other in a circle.
+fn add(connection: &mut Connection, sums: BTreeMap<&SpendKey, Sum>, stripe: i16) -> Result<(), Error> {
     let rows = sums.into_iter().map(|(key, sum)| sum_row(key, sum, stripe));
-    rows.map(|row| serde_json::to_string(&row).map_err(|error| Error::Encode(Box::new(error)))).collect()
+    let rows = rows.map(|row| serde_json::to_string(&row).map_err(|error| Error::Encode(Box::new(error))));
+    transitions::write(connection, &ADD_SPEND, &rows.collect::<Result<Vec<_>, _>>()?);
+    Ok(())
 }
 
 fn sum_row(key: &SpendKey, sum: Sum, stripe: i16) -> entities::spend_days::Model {
@@ -157,7 +166,10 @@ const ADD: &str = "ON CONFLICT (day, project_id, key_id, provider, model, stripe
     held = spend_days.held + excluded.held, charged = spend_days.charged + excluded.charged,
     at_risk = spend_days.at_risk + excluded.at_risk, released = spend_days.released + excluded.released";
 
-static INSERT_LEDGER: Sql =
-    Sql::new(|| insert(Dialect::Sqlite, "ledger", LEDGER, ""), || insert(Dialect::Postgres, "ledger", LEDGER, ""));
-static ADD_SPEND: Sql =
-    Sql::new(|| insert(Dialect::Sqlite, "spend_days", SPEND, ADD), || insert(Dialect::Postgres, "spend_days", SPEND, ADD));
+static INSERT_LEDGER: Rows =
+    Rows::new(LEDGER, |rows| insert_values("ledger", LEDGER, "", rows), || insert(Dialect::Postgres, "ledger", LEDGER, ""));
+static ADD_SPEND: Rows = Rows::new(
+    SPEND,
+    |rows| insert_values("spend_days", SPEND, ADD, rows),
+    || insert(Dialect::Postgres, "spend_days", SPEND, ADD),
+);

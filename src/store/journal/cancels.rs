@@ -8,7 +8,7 @@ use super::{
     connection::Connection,
     lane::{Lane, Written},
 };
-use crate::domain::id::GenerationId;
+use crate::{domain::id::GenerationId, store::watch::Ring};
 
 /// The lane.
 pub struct Cancels;
@@ -57,6 +57,7 @@ impl Lane for Cancels {
     fn unsure(scope: &Scope, entries: &[&Wish]) {
         for wish in entries {
             scope.recent.forget(GenerationId(wish.generation));
+            scope.watch.ring(wish.generation, Ring::Changed);
         }
     }
 }

@@ -8,7 +8,11 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use super::{bundle::Bundle, pipeline::Pipeline};
+use super::{
+    bundle::Bundle,
+    pipeline::Pipeline,
+    sql::{Rows, array},
+};
 
 /// A connection that writes.
 #[derive(Debug)]
@@ -108,6 +112,15 @@ impl Connection {
         match self {
             Self::Sqlite(pipeline) => pipeline.write(sql, parameter, Some(rows)),
             Self::Postgres(bundle) => bundle.write(sql, parameter, Some(rows)),
+        }
+    }
+
+    /// Lets rows wait to be written with the next trip; where `all` says so, each must be there.
+    pub fn write_rows<T: AsRef<str>>(&mut self, sql: &'static Rows, rows: &[T], all: bool) {
+        match self {
+            Self::Sqlite(pipeline) => pipeline.write_rows(sql, rows, all),
+            Self::Postgres(_) if rows.is_empty() => {}
+            Self::Postgres(bundle) => bundle.write(sql.for_all(), array(rows), all.then_some(rows.len())),
         }
     }
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::rows::Move;
-use crate::store::shards::Held;
+use super::{batches::Batches, rows::Move};
+use crate::store::{entry::Guard, shards::Held};
 
 /// What the database says of the rows that a batch names.
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ pub struct Present {
     pub attempts: HashMap<Uuid, i32>,
     /// Versions of assets.
     pub assets: HashMap<Uuid, i32>,
+    /// Batches; changed by those who win.
+    pub batches: Batches,
 }
 
 /// A generation as it is.
@@ -34,14 +36,14 @@ pub struct GenerationNow {
 }
 
 /// Whether the entry may be written: the node lives, it holds the shard, the generation is there, every version is the one
-/// that was loaded, and an intent meets no cancel.
+/// that was loaded, and a submit meets no cancel. What its batch says is judged after that.
 pub fn wins(entry: &Move, present: &Present, held: &Held) -> bool {
     let Some(generation) = present.generations.get(&entry.generation) else { return false };
     present.alive
         && held.has(entry.shard)
         && generation.shard == i16::from(entry.shard)
         && entry.version.is_none_or(|version| version == generation.version)
-        && !(entry.intent && generation.cancel_requested)
+        && !(entry.guard != Guard::None && generation.cancel_requested)
         && entry.attempts.iter().all(|row| present.attempts.get(&row.id) == Some(&row.version))
         && entry.assets.iter().all(|row| present.assets.get(&row.id) == Some(&row.version))
 }
@@ -71,6 +73,7 @@ mod tests {
             generations: HashMap::from([(id(1), GenerationNow { version: 4, shard: 7, cancel_requested: false, last_seq: 0 })]),
             attempts: HashMap::from([(id(2), 1)]),
             assets: HashMap::from([(id(3), 0)]),
+            batches: Batches::default(),
         }
     }
 
@@ -107,8 +110,8 @@ mod tests {
         let mut cancelled = present();
         cancelled.generations.get_mut(&id(1)).unwrap().cancel_requested = true;
         assert!(wins(&entry(), &cancelled, &held()));
-        assert!(!wins(&Move { intent: true, ..entry() }, &cancelled, &held()));
-        assert!(wins(&Move { intent: true, ..entry() }, &present(), &held()));
+        assert!(!wins(&Move { guard: Guard::Intent, ..entry() }, &cancelled, &held()));
+        assert!(wins(&Move { guard: Guard::Intent, ..entry() }, &present(), &held()));
     }
 
     #[test]

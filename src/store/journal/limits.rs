@@ -12,7 +12,8 @@ use crate::domain::{
     money::Micros,
 };
 
-/// How long a birth waits for others that are limited by the same, in milliseconds: each holds the lock for one commit.
+/// How long a birth waits for others that are limited by the same, or claim the same, in milliseconds: each holds the lock for one
+/// commit.
 const LOCK_TIMEOUT_MS: &str = "2000";
 
 /// Judges each promise.
@@ -30,7 +31,7 @@ async fn spent(connection: &mut Connection, targets: &BTreeSet<Target>) -> Resul
     }
     let parameter = serde_json::Value::from(rows).to_string();
     if connection.dialect() == Dialect::Postgres {
-        let _set: Vec<(String,)> = connection.rows(SHORTEN, LOCK_TIMEOUT_MS).await?;
+        wait_briefly(connection).await?;
         let _locked: Vec<(i64,)> = connection.rows(LOCK, &parameter).await?;
     }
     // A statement of its own, so that it sees what whoever held the lock has committed.
@@ -39,7 +40,14 @@ async fn spent(connection: &mut Connection, targets: &BTreeSet<Target>) -> Resul
     Ok((0..).zip(targets).map(|(at, target)| (*target, Micros(sums.get(&at).copied().unwrap_or(0)))).collect())
 }
 
-/// Until the end of the transaction.
+/// From here to the end of the transaction no lock is waited for longer than that. (SQLite has one writer: there are no locks.)
+pub async fn wait_briefly(connection: &mut Connection) -> Result<(), Error> {
+    if connection.dialect() == Dialect::Postgres {
+        let _set: Vec<(String,)> = connection.rows(SHORTEN, LOCK_TIMEOUT_MS).await?;
+    }
+    Ok(())
+}
+
 const SHORTEN: &str = "SELECT set_config('lock_timeout', $1, true)";
 
 /// Advisory locks by the hash of what is limited, in the order of the hashes: two writers never wait for each other in a circle.

@@ -9,25 +9,34 @@ use sqlx::{
     sqlite::{SqliteConnection, SqliteRow},
 };
 
+use super::{
+    cells::{Cell, cells},
+    sql::Rows,
+};
+
 /// The connection.
 #[derive(Debug)]
 pub struct Pipeline {
     connection: SqliteConnection,
     waiting: Vec<Statement>,
+    /// What could not even be made a statement of.
+    broken: Option<Error>,
 }
 
 #[derive(Debug)]
 struct Statement {
     sql: &'static str,
-    parameter: Option<String>,
+    values: Vec<Cell>,
     /// How many rows it must change; none where that is not asked.
     rows: Option<usize>,
+    /// One that takes several rows goes by itself: the text of a trip is prepared once, and few different ones may exist.
+    alone: bool,
 }
 
 impl Pipeline {
     /// Nothing waits yet.
     pub const fn new(connection: SqliteConnection) -> Self {
-        Self { connection, waiting: Vec::new() }
+        Self { connection, waiting: Vec::new(), broken: None }
     }
 
     /// The connection itself; nothing may be waiting.
@@ -42,37 +51,70 @@ impl Pipeline {
 
     /// Lets a statement without parameter wait.
     pub fn later(&mut self, sql: &'static str) {
-        self.waiting.push(Statement { sql, parameter: None, rows: None });
+        self.waiting.push(Statement { sql, values: Vec::new(), rows: None, alone: false });
     }
 
     /// Lets a statement wait that must change so many rows; none: however many. Its parameter `?1` must occur once.
     pub fn write(&mut self, sql: &'static str, parameter: String, rows: Option<usize>) {
-        self.waiting.push(Statement { sql, parameter: Some(parameter), rows });
+        self.waiting.push(Statement { sql, values: vec![Cell::Text(parameter)], rows, alone: false });
+    }
+
+    /// Lets rows wait to be written, each of which must be there, where `all` says so.
+    pub fn write_rows<T: AsRef<str>>(&mut self, sql: &'static Rows, mut rows: &[T], all: bool) {
+        while !rows.is_empty() {
+            let (text, size) = sql.for_some_of(rows.len());
+            let (some, more) = rows.split_at(size);
+            match some.iter().map(|row| cells(sql.columns(), row.as_ref())).collect::<Result<Vec<_>, _>>() {
+                Ok(values) => {
+                    let values = values.into_iter().flatten().collect();
+                    self.waiting.push(Statement { sql: text, values, rows: all.then_some(size), alone: size > 1 });
+                }
+                Err(error) => self.broken = Some(error),
+            }
+            rows = more;
+        }
     }
 
     /// Forgets what waits.
     pub fn forget(&mut self) {
         self.waiting.clear();
+        self.broken = None;
     }
 
     /// Runs what waits, then this; answers how many rows it changed.
     pub async fn execute(&mut self, sql: &'static str, parameter: &str) -> Result<u64, Error> {
-        self.waiting.push(Statement { sql, parameter: Some(parameter.to_owned()), rows: None });
+        self.write(sql, parameter.to_owned(), None);
         Ok(self.run().await?.0)
     }
 
     /// Runs what waits, then these, whose rows are alike; answers all of theirs.
     pub async fn rows<T: for<'r> FromRow<'r, SqliteRow>>(&mut self, queries: &[(&'static str, &str)]) -> Result<Vec<T>, Error> {
         for (sql, parameter) in queries {
-            self.waiting.push(Statement { sql, parameter: Some((*parameter).to_owned()), rows: None });
+            self.write(sql, (*parameter).to_owned(), None);
         }
         self.run().await?.1.iter().map(T::from_row).collect()
     }
 
-    /// Runs what waits; answers what the last one changed, and all rows.
+    /// Runs what waits; answers what the last one changed, and all rows. After an error nothing waits any more.
     pub async fn run(&mut self) -> Result<(u64, Vec<SqliteRow>), Error> {
-        let statements = std::mem::take(&mut self.waiting);
-        let values = statements.iter().filter(|statement| statement.parameter.is_some()).count();
+        let mut waiting = std::mem::take(&mut self.waiting).into_iter().peekable();
+        if let Some(error) = self.broken.take() {
+            return Err(error);
+        }
+        let (mut changed, mut rows) = (0, Vec::new());
+        while let Some(first) = waiting.next() {
+            let mut together = vec![first];
+            while let Some(next) = waiting.next_if(|next| !next.alone && together.iter().all(|one| !one.alone)) {
+                together.push(next);
+            }
+            changed = self.trip(together, &mut rows).await?;
+        }
+        Ok((changed, rows))
+    }
+
+    /// Runs these as one; answers what the last one changed.
+    async fn trip(&mut self, statements: Vec<Statement>, rows: &mut Vec<SqliteRow>) -> Result<u64, Error> {
+        let values = statements.iter().map(|statement| statement.values.len()).sum();
         let (mut text, mut expected) = (String::new(), Vec::with_capacity(statements.len()));
         for statement in &statements {
             if !text.is_empty() {
@@ -81,12 +123,9 @@ impl Pipeline {
             text.push_str(&bare(statement, values)?);
             expected.push(statement.rows);
         }
-        if expected.is_empty() {
-            return Ok((0, Vec::new()));
-        }
-        let values = statements.into_iter().filter_map(|statement| statement.parameter);
-        let query = values.fold(sqlx::query(AssertSqlSafe(text)), |query, value| query.bind(value));
-        let (mut expected, mut changed, mut rows) = (expected.into_iter(), 0, Vec::new());
+        let values = statements.into_iter().flat_map(|statement| statement.values);
+        let query = values.fold(sqlx::query(AssertSqlSafe(text)), |query, value| value.bind(query));
+        let (mut expected, mut changed) = (expected.into_iter(), 0);
         let mut answers = (&mut self.connection).fetch_many(query);
         while let Some(answer) = answers.try_next().await? {
             match answer {
@@ -100,13 +139,17 @@ impl Pipeline {
                 }
             }
         }
-        Ok((changed, rows))
+        // Its thread may end without a word: what it did not answer it did not do, a COMMIT least of all.
+        if expected.next().is_some() {
+            return Err(Error::WorkerCrashed);
+        }
+        Ok(changed)
     }
 }
 
-/// The statement's text among so many parameters. Counted ones would be counted over all statements; a bare one takes the next.
+/// The statement's text among so many values. Counted parameters would be counted over all statements; a bare one takes the next.
 fn bare(statement: &Statement, values: usize) -> Result<Cow<'static, str>, Error> {
-    if values < 2 || statement.parameter.is_none() {
+    if values < 2 || !statement.sql.contains("?1") {
         return Ok(Cow::Borrowed(statement.sql));
     }
     match statement.sql.matches("?1").count() {

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::books::Booked;
+use super::{books::Booked, claims::ClaimRow};
 use crate::{
     domain::{
+        batch::BatchEffect,
         effects::{self, Booking},
+        id::GenerationId,
         limits::Promise,
         record::{Event, Generation, GenerationRequest, History},
     },
@@ -27,8 +29,8 @@ pub struct Move {
     pub generation: Uuid,
     /// Its shard.
     pub shard: u8,
-    /// Whether it commits an intent.
-    pub intent: bool,
+    /// Its further condition.
+    pub guard: Guard,
     /// The generation's version as loaded, when its row changes.
     pub version: Option<i32>,
     /// The generation's changed row.
@@ -49,6 +51,8 @@ pub struct Move {
     pub events: Vec<String>,
     /// What it writes into the books.
     pub booked: Booked,
+    /// What it means for its batch, where that is anything.
+    pub effect: Option<BatchEffect>,
 }
 
 /// A changed row.
@@ -82,7 +86,7 @@ impl Move {
         Self {
             generation,
             shard,
-            intent: false,
+            guard: Guard::None,
             version: None,
             row: None,
             attempts: Vec::new(),
@@ -93,17 +97,19 @@ impl Move {
             history: Vec::new(),
             events: Vec::new(),
             booked: Booked::NOTHING,
+            effect: None,
         }
     }
 
     /// Turns a transition into rows.
     pub fn of(entry: &Transition) -> Result<Self, StoreError> {
         check_one_generation(entry)?;
+        check_effect(entry)?;
         let generation = entry.generation.as_ref();
         Ok(Self {
             generation: entry.generation_id.0,
             shard: entry.shard,
-            intent: entry.guard == Guard::Intent,
+            guard: entry.guard,
             version: generation.map(|row| row.version),
             row: generation.map(|row| map::json(&map::generation_change(row)?)).transpose()?,
             attempts: all(&entry.attempts, |row| changed(row.id.0, row.version, &map::attempt_change(row)?))?,
@@ -114,6 +120,8 @@ impl Move {
             history: entry.history.iter().map(history_line).collect(),
             events: all(&entry.events, event)?,
             booked: Booked::of(entry.generation_id, entry.booking.as_ref())?,
+            // A commit pays for a batch only where it changes it, or asks it.
+            effect: entry.effect.filter(|effect| !effect.changes_nothing() || entry.guard != Guard::None),
         })
     }
 
@@ -142,6 +150,15 @@ fn check_one_generation(entry: &Transition) -> Result<(), StoreError> {
     if same { Ok(()) } else { Err(StoreError::Unstorable { what: format!("a transition of {id} with rows of another") }) }
 }
 
+/// A line's change without its effect would leave the counts of its batch wrong for ever.
+fn check_effect(entry: &Transition) -> Result<(), StoreError> {
+    let line = entry.generation.as_ref().is_some_and(|row| row.batch.is_some());
+    if line && entry.effect.is_none() {
+        return Err(StoreError::Unstorable { what: format!("a transition of {} without its effect", entry.generation_id) });
+    }
+    Ok(())
+}
+
 fn all<T, R>(rows: &[T], make: impl Fn(&T) -> Result<R, StoreError>) -> Result<Vec<R>, StoreError> {
     rows.iter().map(make).collect()
 }
@@ -167,13 +184,22 @@ fn history_line(row: &History) -> HistoryLine {
     }
 }
 
+/// An event of a generation, as a row.
+pub fn generation_event(of: &Generation, kind: &'static str) -> Result<String, StoreError> {
+    let batch = of.batch.as_ref().map(|place| place.id);
+    event(&Event { generation: of.id, batch, project: of.project, kind, at: of.updated_at })
+}
+
 fn event(row: &Event) -> Result<String, StoreError> {
-    map::json(&EventRow { generation_id: row.generation.0, project_id: row.project.0, kind: row.kind, at: row.at.0 })
+    let batch_id = row.batch.map(|batch| batch.0);
+    let (generation_id, project_id) = (row.generation.0, row.project.0);
+    map::json(&EventRow { generation_id, batch_id, project_id, kind: row.kind, at: row.at.0 })
 }
 
 #[derive(Serialize)]
 struct EventRow {
     generation_id: Uuid,
+    batch_id: Option<Uuid>,
     project_id: Uuid,
     kind: &'static str,
     at: i64,
@@ -192,18 +218,26 @@ pub struct Born {
     pub booked: Booked,
     /// The same, to be judged by its limits.
     pub promise: Promise,
+    /// What keeps it from being written twice.
+    pub claim: Option<ClaimRow>,
     /// What the row says.
     pub generation: Generation,
+    /// Where its client wants to be told, as a row.
+    pub webhook: Option<String>,
     /// What the cold part says.
     pub request: Arc<GenerationRequest>,
+    /// What it waits for.
+    pub dependencies: Vec<String>,
 }
 
 impl Born {
     /// Turns a birth into rows.
     pub fn of(birth: Birth) -> Result<Self, StoreError> {
-        let Birth { generation, request, limits } = birth;
+        let Birth { generation, request, limits, depends_on, claim } = birth;
         let id = generation.id;
         let payload = entities::generation_payloads::Model { generation_id: id.0, request: map::json(&request)? };
+        let webhook = request.webhook_url.clone().map(|url| entities::generation_webhooks::Model { generation_id: id.0, url });
+        let webhook = webhook.map(|row| map::json(&row)).transpose()?;
         let hold = Booking::of(&generation, effects::birth(&generation).into_iter().collect());
         let promise = Promise {
             day: generation.created_at.day(),
@@ -215,13 +249,22 @@ impl Born {
         Ok(Self {
             id: id.0,
             promise,
+            claim: claim.as_ref().map(ClaimRow::of).transpose()?,
             row: map::json(&map::generation_model(&generation)?)?,
             payload: map::json(&payload)?,
             booked: Booked::of(id, hold.as_ref())?,
+            dependencies: all(&depends_on, |on| dependency(&generation, *on))?,
             generation,
+            webhook,
             request: Arc::new(request),
         })
     }
+}
+
+/// One thing that a generation waits for, as a row.
+pub fn dependency(of: &Generation, on: GenerationId) -> Result<String, StoreError> {
+    let shard = i16::from(of.shard);
+    map::json(&entities::dependencies::Model { generation_id: of.id.0, on_id: on.0, shard })
 }
 
 /// Evidence, ready to write.

@@ -1,7 +1,10 @@
-//! Multi-row statements from column lists, one text a table and database for the life of the process. The only parameter is a
-//! JSON array of objects whose fields are named as the columns.
+//! Multi-row statements from column lists, their texts made once in the life of the process. PostgreSQL takes a JSON array of
+//! objects whose fields are named as the columns, and SQLite the values themselves; a statement that answers rows takes JSON on both.
 
-use std::{fmt::Write as _, sync::LazyLock};
+use std::{
+    fmt::Write as _,
+    sync::{LazyLock, OnceLock},
+};
 
 use super::connection::{Connection, Dialect};
 
@@ -46,6 +49,63 @@ impl Sql {
     }
 }
 
+/// One statement that writes rows of a table, on SQLite for some numbers of rows.
+pub struct Rows {
+    columns: Columns,
+    sqlite: fn(usize) -> String,
+    one: OnceLock<String>,
+    doubled: [OnceLock<String>; DOUBLED],
+    postgres: LazyLock<String, fn() -> String>,
+}
+
+/// SQLite: 1, 2, 4, … 64 rows a statement: each stays prepared, and so a group of 128 entries takes a few trips a table.
+const DOUBLED: usize = 6;
+
+impl Rows {
+    /// A statement from one text builder a database.
+    pub const fn new(columns: Columns, sqlite: fn(usize) -> String, postgres: fn() -> String) -> Self {
+        let doubled = [const { OnceLock::new() }; DOUBLED];
+        Self { columns, sqlite, one: OnceLock::new(), doubled, postgres: LazyLock::new(postgres) }
+    }
+
+    /// Its columns, in the order of SQLite's parameters.
+    pub const fn columns(&self) -> Columns {
+        self.columns
+    }
+
+    /// SQLite: the statement for as many of these rows as one takes, and how many those are. There must be some.
+    pub fn for_some_of(&'static self, rows: usize) -> (&'static str, usize) {
+        let fitting = (1_u32..).zip(&self.doubled).take_while(|(power, _)| 1_usize << power <= rows).last();
+        let (size, text) = fitting.map_or((1, &self.one), |(power, text)| (1 << power, text));
+        (text.get_or_init(|| (self.sqlite)(size)), size)
+    }
+
+    /// PostgreSQL: the statement for any number of rows.
+    pub fn for_all(&'static self) -> &'static str {
+        &self.postgres
+    }
+}
+
+/// SQLite: `INSERT INTO table (…) VALUES (…), …`, with `tail` behind it. A row that does not fit takes the transaction back, as the
+/// writer would do anyway: so SQLite need not keep what would undo this statement alone (sqlite.org/lang_conflict.html).
+pub fn insert_values(table: &str, columns: Columns, tail: &str, rows: usize) -> String {
+    format!("INSERT OR ROLLBACK INTO {table} ({}) VALUES {} {tail}", names(columns, ""), values(columns, rows))
+}
+
+/// SQLite: `UPDATE table SET version = version + 1, …` for the rows; the first column is the key. As [`insert_values`].
+pub fn update_values(table: &str, columns: Columns, rows: usize) -> String {
+    let mut set = format!("version = {table}.version + 1");
+    for (at, (name, _)) in (1..).zip(columns).skip(1) {
+        let _infallible = write!(set, ", {name} = j.column{at}");
+    }
+    format!("UPDATE OR ROLLBACK {table} SET {set} FROM (VALUES {}) AS j WHERE {table}.id = j.column1", values(columns, rows))
+}
+
+fn values(columns: Columns, rows: usize) -> String {
+    let row = format!("({})", vec!["?"; columns.len()].join(","));
+    vec![row; rows].join(",")
+}
+
 /// `INSERT INTO table (…) SELECT … FROM parameter`, with `tail` behind it.
 pub fn insert(dialect: Dialect, table: &str, columns: Columns, tail: &str) -> String {
     let names = names(columns, "");
@@ -62,22 +122,13 @@ pub fn insert(dialect: Dialect, table: &str, columns: Columns, tail: &str) -> St
     }
 }
 
-/// `UPDATE table SET version = version + 1, …` for the rows of the parameter; the first column is the key.
-pub fn update(dialect: Dialect, table: &str, columns: Columns) -> String {
+/// PostgreSQL: `UPDATE table SET version = version + 1, …` for the rows of the parameter; the first column is the key.
+pub fn update(table: &str, columns: Columns) -> String {
     let mut set = format!("version = {table}.version + 1");
     for (name, _) in columns.iter().skip(1) {
         let _infallible = write!(set, ", {name} = j.{name}");
     }
-    match dialect {
-        Dialect::Sqlite => format!(
-            "UPDATE {table} SET {set} FROM (SELECT {} FROM jsonb_each(?1)) AS j WHERE {table}.id = j.id",
-            named_extracts(columns)
-        ),
-        Dialect::Postgres => format!(
-            "UPDATE {table} SET {set} FROM json_to_recordset($1::json) AS j ({}) WHERE {table}.id = j.id",
-            definitions(columns)
-        ),
-    }
+    format!("UPDATE {table} SET {set} FROM json_to_recordset($1::json) AS j ({}) WHERE {table}.id = j.id", definitions(columns))
 }
 
 fn names(columns: Columns, prefix: &str) -> String {
@@ -94,10 +145,6 @@ fn extract((name, kind): &(&str, Type)) -> String {
 
 fn extracts(columns: Columns) -> String {
     columns.iter().map(extract).collect::<Vec<_>>().join(", ")
-}
-
-fn named_extracts(columns: Columns) -> String {
-    columns.iter().map(|column| format!("{} AS {}", extract(column), column.0)).collect::<Vec<_>>().join(", ")
 }
 
 fn definitions(columns: Columns) -> String {

@@ -2,7 +2,7 @@
 
 use super::{
     connection::Dialect,
-    sql::{Columns, Sql, Type, insert, update},
+    sql::{Columns, Rows, Type, insert, insert_values, update, update_values},
 };
 
 /// What a row of the locking reads is: they answer one shape, so that they can go together. 0 is the node's own row.
@@ -11,34 +11,36 @@ pub const GENERATION: i32 = 1;
 pub const ATTEMPT: i32 = 2;
 /// As above.
 pub const ASSET: i32 = 3;
+/// As above.
+pub const BATCH: i32 = 4;
 
 /// The parameter is the node's id. A taker's update waits for this share lock, or we wait for it and then find nothing.
 pub const FENCE: (&str, &str) = (
-    "SELECT 0, id, 0, 0, 0, 0 FROM nodes WHERE id = unhex(?1) AND dead_at IS NULL",
-    "SELECT 0, id, 0, 0::int2, false, 0 FROM nodes WHERE id = $1::uuid AND dead_at IS NULL FOR SHARE",
+    "SELECT 0, id, 0, 0, 0, 0, NULL FROM nodes WHERE id = unhex(?1) AND dead_at IS NULL",
+    "SELECT 0, id, 0, 0::int2, false, 0, NULL::text FROM nodes WHERE id = $1::uuid AND dead_at IS NULL FOR SHARE",
 );
 
 /// Reads and locks generations, with the end of their history; the parameter is a list of ids.
 pub const LOCK_GENERATIONS: (&str, &str) = (
     "SELECT 1, g.id, g.version, g.shard, g.cancel_requested_at IS NOT NULL,
-        coalesce((SELECT max(h.seq) FROM history h WHERE h.generation_id = g.id), 0)
+        coalesce((SELECT max(h.seq) FROM history h WHERE h.generation_id = g.id), 0), NULL
      FROM json_each(?1) AS j CROSS JOIN generations g ON g.id = unhex(j.value)",
     "SELECT 1, g.id, g.version, g.shard, g.cancel_requested_at IS NOT NULL,
-        coalesce((SELECT max(h.seq) FROM history h WHERE h.generation_id = g.id), 0)
+        coalesce((SELECT max(h.seq) FROM history h WHERE h.generation_id = g.id), 0), NULL::text
      FROM generations g WHERE g.id = ANY (ARRAY(SELECT json_array_elements_text($1::json)::uuid)) ORDER BY g.id FOR UPDATE",
 );
 
 /// Reads and locks attempts.
 pub const LOCK_ATTEMPTS: (&str, &str) = (
-    "SELECT 2, a.id, a.version, 0, 0, 0 FROM json_each(?1) AS j CROSS JOIN attempts a ON a.id = unhex(j.value)",
-    "SELECT 2, a.id, a.version, 0::int2, false, 0 FROM attempts a
+    "SELECT 2, a.id, a.version, 0, 0, 0, NULL FROM json_each(?1) AS j CROSS JOIN attempts a ON a.id = unhex(j.value)",
+    "SELECT 2, a.id, a.version, 0::int2, false, 0, NULL::text FROM attempts a
      WHERE a.id = ANY (ARRAY(SELECT json_array_elements_text($1::json)::uuid)) ORDER BY a.id FOR UPDATE",
 );
 
 /// Reads and locks assets.
 pub const LOCK_ASSETS: (&str, &str) = (
-    "SELECT 3, a.id, a.version, 0, 0, 0 FROM json_each(?1) AS j CROSS JOIN assets a ON a.id = unhex(j.value)",
-    "SELECT 3, a.id, a.version, 0::int2, false, 0 FROM assets a
+    "SELECT 3, a.id, a.version, 0, 0, 0, NULL FROM json_each(?1) AS j CROSS JOIN assets a ON a.id = unhex(j.value)",
+    "SELECT 3, a.id, a.version, 0::int2, false, 0, NULL::text FROM assets a
      WHERE a.id = ANY (ARRAY(SELECT json_array_elements_text($1::json)::uuid)) ORDER BY a.id FOR UPDATE",
 );
 
@@ -52,6 +54,8 @@ const GENERATION_CHANGE: Columns = &[
     ("updated_at", Type::Big),
     ("ended_at", Type::Big),
     ("failure", Type::Text),
+    // Given by the writer where a line of a batch ends, and null otherwise: what has ended never changes again.
+    ("batch_seq", Type::Int),
 ];
 
 /// What a transition may change of an attempt; never what was sent, except its deadline when the same is sent again.
@@ -68,6 +72,7 @@ const ATTEMPT_CHANGE: Columns = &[
     ("charged", Type::Flag),
     ("failure", Type::Text),
     ("lost_at", Type::Big),
+    ("released_at", Type::Big),
 ];
 
 /// What a transition may change of an asset.
@@ -150,38 +155,47 @@ const HISTORY: Columns = &[
     ("at", Type::Big),
 ];
 
-const EVENT: Columns = &[("generation_id", Type::Id), ("project_id", Type::Id), ("kind", Type::Text), ("at", Type::Big)];
+const EVENT: Columns =
+    &[("generation_id", Type::Id), ("batch_id", Type::Id), ("project_id", Type::Id), ("kind", Type::Text), ("at", Type::Big)];
 
 const ATTEMPT_PAYLOAD: Columns = &[("attempt_id", Type::Id), ("request", Type::Text)];
 
 /// Changes generations.
-pub static UPDATE_GENERATIONS: Sql = Sql::new(
-    || update(Dialect::Sqlite, "generations", GENERATION_CHANGE),
-    || update(Dialect::Postgres, "generations", GENERATION_CHANGE),
+pub static UPDATE_GENERATIONS: Rows = Rows::new(
+    GENERATION_CHANGE,
+    |rows| update_values("generations", GENERATION_CHANGE, rows),
+    || update("generations", GENERATION_CHANGE),
 );
 /// Changes attempts.
-pub static UPDATE_ATTEMPTS: Sql =
-    Sql::new(|| update(Dialect::Sqlite, "attempts", ATTEMPT_CHANGE), || update(Dialect::Postgres, "attempts", ATTEMPT_CHANGE));
+pub static UPDATE_ATTEMPTS: Rows =
+    Rows::new(ATTEMPT_CHANGE, |rows| update_values("attempts", ATTEMPT_CHANGE, rows), || update("attempts", ATTEMPT_CHANGE));
 /// Changes assets.
-pub static UPDATE_ASSETS: Sql =
-    Sql::new(|| update(Dialect::Sqlite, "assets", ASSET_CHANGE), || update(Dialect::Postgres, "assets", ASSET_CHANGE));
+pub static UPDATE_ASSETS: Rows =
+    Rows::new(ASSET_CHANGE, |rows| update_values("assets", ASSET_CHANGE, rows), || update("assets", ASSET_CHANGE));
 /// New attempts.
-pub static INSERT_ATTEMPTS: Sql =
-    Sql::new(|| insert(Dialect::Sqlite, "attempts", ATTEMPT_ROW, ""), || insert(Dialect::Postgres, "attempts", ATTEMPT_ROW, ""));
+pub static INSERT_ATTEMPTS: Rows = Rows::new(
+    ATTEMPT_ROW,
+    |rows| insert_values("attempts", ATTEMPT_ROW, "", rows),
+    || insert(Dialect::Postgres, "attempts", ATTEMPT_ROW, ""),
+);
 /// Their requests.
-pub static INSERT_ATTEMPT_PAYLOADS: Sql = Sql::new(
-    || insert(Dialect::Sqlite, "attempt_payloads", ATTEMPT_PAYLOAD, ""),
+pub static INSERT_ATTEMPT_PAYLOADS: Rows = Rows::new(
+    ATTEMPT_PAYLOAD,
+    |rows| insert_values("attempt_payloads", ATTEMPT_PAYLOAD, "", rows),
     || insert(Dialect::Postgres, "attempt_payloads", ATTEMPT_PAYLOAD, ""),
 );
 /// New assets.
-pub static INSERT_ASSETS: Sql =
-    Sql::new(|| insert(Dialect::Sqlite, "assets", ASSET_ROW, ""), || insert(Dialect::Postgres, "assets", ASSET_ROW, ""));
+pub static INSERT_ASSETS: Rows = Rows::new(
+    ASSET_ROW,
+    |rows| insert_values("assets", ASSET_ROW, "", rows),
+    || insert(Dialect::Postgres, "assets", ASSET_ROW, ""),
+);
 /// History.
-pub static INSERT_HISTORY: Sql =
-    Sql::new(|| insert(Dialect::Sqlite, "history", HISTORY, ""), || insert(Dialect::Postgres, "history", HISTORY, ""));
+pub static INSERT_HISTORY: Rows =
+    Rows::new(HISTORY, |rows| insert_values("history", HISTORY, "", rows), || insert(Dialect::Postgres, "history", HISTORY, ""));
 /// Events.
-pub static INSERT_EVENTS: Sql =
-    Sql::new(|| insert(Dialect::Sqlite, "events", EVENT, ""), || insert(Dialect::Postgres, "events", EVENT, ""));
+pub static INSERT_EVENTS: Rows =
+    Rows::new(EVENT, |rows| insert_values("events", EVENT, "", rows), || insert(Dialect::Postgres, "events", EVENT, ""));
 
 const GENERATION_ROW: Columns = &[
     ("id", Type::Id),
@@ -209,17 +223,40 @@ const GENERATION_ROW: Columns = &[
     ("failure", Type::Text),
     ("request_id", Type::Text),
     ("on_unconfirmed", Type::Small),
+    ("batch_id", Type::Id),
+    ("batch_index", Type::Int),
+    ("custom_id", Type::Text),
+    ("retry_of", Type::Id),
 ];
+
+const DEPENDENCY: Columns = &[("generation_id", Type::Id), ("on_id", Type::Id), ("shard", Type::Small)];
+
+const GENERATION_WEBHOOK: Columns = &[("generation_id", Type::Id), ("url", Type::Text)];
+
+/// Where clients want to be told of single generations.
+pub static INSERT_GENERATION_WEBHOOKS: Rows = Rows::new(
+    GENERATION_WEBHOOK,
+    |rows| insert_values("generation_webhooks", GENERATION_WEBHOOK, "", rows),
+    || insert(Dialect::Postgres, "generation_webhooks", GENERATION_WEBHOOK, ""),
+);
 
 const PAYLOAD: Columns = &[("generation_id", Type::Id), ("request", Type::Text)];
 
 /// New generations.
-pub static INSERT_GENERATIONS: Sql = Sql::new(
-    || insert(Dialect::Sqlite, "generations", GENERATION_ROW, ""),
+pub static INSERT_GENERATIONS: Rows = Rows::new(
+    GENERATION_ROW,
+    |rows| insert_values("generations", GENERATION_ROW, "", rows),
     || insert(Dialect::Postgres, "generations", GENERATION_ROW, ""),
 );
 /// Their requests.
-pub static INSERT_PAYLOADS: Sql = Sql::new(
-    || insert(Dialect::Sqlite, "generation_payloads", PAYLOAD, ""),
+pub static INSERT_PAYLOADS: Rows = Rows::new(
+    PAYLOAD,
+    |rows| insert_values("generation_payloads", PAYLOAD, "", rows),
     || insert(Dialect::Postgres, "generation_payloads", PAYLOAD, ""),
+);
+/// What they wait for.
+pub static INSERT_DEPENDENCIES: Rows = Rows::new(
+    DEPENDENCY,
+    |rows| insert_values("dependencies", DEPENDENCY, "", rows),
+    || insert(Dialect::Postgres, "dependencies", DEPENDENCY, ""),
 );

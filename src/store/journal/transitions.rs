@@ -1,24 +1,35 @@
 //! The lane of transitions: lock what the batch names, decide who wins, write the winners with one statement a table.
 
-use std::sync::Arc;
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::Ordering},
+};
 
 use sqlx::Error;
 use uuid::Uuid;
 
 use super::{
     Scope,
+    batches::LOCK_BATCHES,
     books::{self, Writing},
     connection::Connection,
     decide::{GenerationNow, Present, wins},
     lane::{Lane, Written},
     rows::Move,
-    sql::{Sql, array},
+    sql::{Rows, array},
     tables::{
-        ASSET, ATTEMPT, FENCE, GENERATION, INSERT_ASSETS, INSERT_ATTEMPT_PAYLOADS, INSERT_ATTEMPTS, INSERT_EVENTS,
+        ASSET, ATTEMPT, BATCH, FENCE, GENERATION, INSERT_ASSETS, INSERT_ATTEMPT_PAYLOADS, INSERT_ATTEMPTS, INSERT_EVENTS,
         INSERT_HISTORY, LOCK_ASSETS, LOCK_ATTEMPTS, LOCK_GENERATIONS, UPDATE_ASSETS, UPDATE_ATTEMPTS, UPDATE_GENERATIONS,
     },
 };
-use crate::store::entry::{Transition, Verdict};
+use crate::{
+    domain::batch::BatchNews,
+    sabotage::{Mistake, late},
+    store::{
+        entry::{Guard, Transition, Verdict},
+        watch::Ring,
+    },
+};
 
 /// The lane.
 pub struct Transitions;
@@ -48,24 +59,42 @@ impl Lane for Transitions {
 
     async fn write(connection: &mut Connection, scope: &Scope, entries: &[&Step]) -> Result<Written<Verdict>, Error> {
         let moves: Vec<&Move> = entries.iter().filter_map(|step| step.as_move()).collect();
-        let present = lock(connection, scope, &moves).await?;
-        let won: Vec<bool> = entries.iter().map(|step| step.wins(&present, scope)).collect();
-        let winners: Vec<&Move> = entries.iter().zip(&won).filter_map(|(step, won)| step.as_move().filter(|_| *won)).collect();
+        let mut present = lock(connection, scope, &Named::by(&moves)).await?;
+        let judged = judge(entries, &mut present, scope);
+        let winners: Vec<(&Move, &BatchNews)> = entries
+            .iter()
+            .zip(&judged)
+            .filter(|(_, (verdict, _))| *verdict == Verdict::Won)
+            .filter_map(|(step, (_, news))| Some((step.as_move()?, news)))
+            .collect();
         apply(connection, &winners, &present)?;
-        let booked: Vec<_> = winners.iter().map(|entry| &entry.booked).collect();
+        let probes = probe(connection, scope, entries);
+        let booked: Vec<_> = winners.iter().map(|(entry, _)| &entry.booked).collect();
         books::write(connection, &booked, Writing::Transitions.stripe(&scope.held))?;
         Ok(Written {
-            rows: winners.iter().map(|entry| entry.rows()).sum(),
-            answers: won.into_iter().map(|won| if won { Verdict::Won } else { Verdict::Lost }).collect(),
+            rows: winners.iter().map(|(entry, _)| entry.rows()).sum::<usize>() + probes,
+            answers: judged.into_iter().map(|(verdict, _)| verdict).collect(),
         })
     }
 
     fn committed(scope: &Scope, entries: &[&Step], answers: &[Verdict]) {
+        scope.watch.wrote();
         for (step, verdict) in entries.iter().zip(answers) {
             match (step, verdict) {
-                (Step::Move(_, entry), Verdict::Won) => scope.recent.won(entry),
+                (Step::Move(_, entry), Verdict::Won) => {
+                    // First the memory: who is rung for may look at once.
+                    scope.recent.won(entry);
+                    let ended = entry.generation.as_ref().is_some_and(|row| row.state().terminal());
+                    let ring = if ended { Ring::Ended } else { Ring::Changed };
+                    scope.watch.ring(entry.generation_id.0, ring);
+                    // The end of a line may be that of its batch.
+                    if let Some(effect) = entry.effect.as_ref().filter(|effect| !effect.changes_nothing()) {
+                        scope.watch.ring(effect.batch.0, ring);
+                    }
+                }
                 (Step::Move(_, entry), Verdict::Lost) => scope.recent.forget(entry.generation_id),
-                (Step::Ping, Verdict::Won | Verdict::Lost) => {}
+                // Its rows are as it believed; its batch is not remembered.
+                (Step::Move(..), Verdict::Held(_)) | (Step::Ping, Verdict::Won | Verdict::Lost | Verdict::Held(_)) => {}
             }
         }
     }
@@ -74,8 +103,13 @@ impl Lane for Transitions {
         for step in entries {
             if let Step::Move(_, entry) = step {
                 scope.recent.forget(entry.generation_id);
+                scope.watch.ring(entry.generation_id.0, Ring::Ended);
+                if let Some(effect) = &entry.effect {
+                    scope.watch.ring(effect.batch.0, Ring::Ended);
+                }
             }
         }
+        scope.watch.wrote();
     }
 }
 
@@ -95,27 +129,94 @@ impl Step {
     }
 }
 
+/// Judges every entry, in the order in which they were handed in; but what is submitted goes last, so that the failure which stops a
+/// batch and the end which frees a place in it count for the submits of the same commit.
+fn judge(entries: &[&Step], present: &mut Present, scope: &Scope) -> Vec<(Verdict, BatchNews)> {
+    let mut judged = vec![(Verdict::Lost, BatchNews::default()); entries.len()];
+    let submits = |step: &Step| step.as_move().is_some_and(|entry| entry.guard != Guard::None);
+    for turn in [false, true] {
+        for (step, answer) in entries.iter().zip(&mut judged).filter(|(step, _)| submits(step) == turn) {
+            if step.wins(present, scope) {
+                *answer = match step {
+                    Step::Move(entry, _) => present.batches.judge(entry),
+                    Step::Ping => (Verdict::Won, BatchNews::default()),
+                };
+            }
+        }
+    }
+    judged
+}
+
+/// A question whether it still works writes something while that is in doubt: on a full disk everything else of a commit succeeds. How
+/// many rows.
+fn probe(connection: &mut Connection, scope: &Scope, entries: &[&Step]) -> usize {
+    let asked = entries.iter().any(|step| matches!(step, Step::Ping));
+    if !asked || !scope.in_doubt.load(Ordering::Relaxed) {
+        return 0;
+    }
+    connection.write_some(connection.pick(PROBE.0, PROBE.1), scope.node.to_string());
+    1
+}
+
+/// The node's own row, as it is: it is this server's alone, and nothing reads the column beside it.
+const PROBE: (&str, &str) = (
+    "UPDATE nodes SET started_at = started_at WHERE id = unhex(?1)",
+    "UPDATE nodes SET started_at = started_at WHERE id = $1::uuid",
+);
+
+/// Rows that are to be read and locked.
+#[derive(Debug, Default)]
+pub struct Named {
+    /// Batches.
+    pub batches: Vec<Uuid>,
+    /// Generations.
+    pub generations: Vec<Uuid>,
+    /// Attempts.
+    pub attempts: Vec<Uuid>,
+    /// Assets.
+    pub assets: Vec<Uuid>,
+}
+
+impl Named {
+    fn by(moves: &[&Move]) -> Self {
+        Self {
+            batches: moves.iter().filter_map(|entry| entry.effect.as_ref()).map(|effect| effect.batch.0).collect(),
+            generations: moves.iter().map(|entry| entry.generation).collect(),
+            attempts: moves.iter().flat_map(|entry| &entry.attempts).map(|row| row.id).collect(),
+            assets: moves.iter().flat_map(|entry| &entry.assets).map(|row| row.id).collect(),
+        }
+    }
+}
+
+/// A row of the locking reads: what it is of, its id, version, shard, whether a cancel was requested, the end of its history, and more
+/// that only a batch has.
+type Found = (i32, Uuid, i32, i16, bool, i32, Option<String>);
+
 /// Reads and locks the fence first, then rows by table and id: always in this order, so that two writers never wait for each
 /// other in a circle.
-async fn lock(connection: &mut Connection, scope: &Scope, moves: &[&Move]) -> Result<Present, Error> {
-    let generations = ids(moves.iter().map(|entry| entry.generation));
-    let attempts = ids(moves.iter().flat_map(|entry| &entry.attempts).map(|row| row.id));
-    let assets = ids(moves.iter().flat_map(|entry| &entry.assets).map(|row| row.id));
+pub async fn lock(connection: &mut Connection, scope: &Scope, named: &Named) -> Result<Present, Error> {
+    let locks = [
+        (LOCK_BATCHES, ids(&named.batches)),
+        (LOCK_GENERATIONS, ids(&named.generations)),
+        (LOCK_ATTEMPTS, ids(&named.attempts)),
+        (LOCK_ASSETS, ids(&named.assets)),
+    ];
     let mut queries = vec![(connection.pick(FENCE.0, FENCE.1), &*scope.node)];
-    for ((sqlite, postgres), ids) in [(LOCK_GENERATIONS, &generations), (LOCK_ATTEMPTS, &attempts), (LOCK_ASSETS, &assets)] {
+    for ((sqlite, postgres), ids) in &locks {
         if ids != EMPTY {
             queries.push((connection.pick(sqlite, postgres), ids));
         }
     }
     let mut present = Present::default();
-    let rows: Vec<(i32, Uuid, i32, i16, bool, i32)> = connection.rows_of(&queries).await?;
-    for (what, id, version, shard, cancel_requested, last_seq) in rows {
+    let rows: Vec<Found> = connection.rows_of(&queries).await?;
+    for (what, id, version, shard, cancel_requested, last_seq, batch) in rows {
         match what {
             GENERATION => {
                 present.generations.insert(id, GenerationNow { version, shard, cancel_requested, last_seq });
             }
             ATTEMPT => drop(present.attempts.insert(id, version)),
             ASSET => drop(present.assets.insert(id, version)),
+            BATCH => present.batches.put(batch.as_deref().unwrap_or_default())?,
             _ => present.alive = true,
         }
     }
@@ -123,27 +224,45 @@ async fn lock(connection: &mut Connection, scope: &Scope, moves: &[&Move]) -> Re
 }
 
 /// Writes the winners; a table nobody changes is skipped.
-fn apply(connection: &mut Connection, winners: &[&Move], present: &Present) -> Result<(), Error> {
-    let rows =
-        |of: fn(&Move) -> &[String]| -> Vec<&str> { winners.iter().flat_map(|entry| of(entry)).map(String::as_str).collect() };
-    let generations: Vec<&str> = winners.iter().filter_map(|entry| entry.row.as_deref()).collect();
+fn apply(connection: &mut Connection, winners: &[(&Move, &BatchNews)], present: &Present) -> Result<(), Error> {
+    let rows = |of: fn(&Move) -> &[String]| -> Vec<&str> {
+        winners.iter().flat_map(|(entry, _)| of(entry)).map(String::as_str).collect()
+    };
+    let generations: Vec<Cow<'_, str>> = winners.iter().filter_map(|(entry, news)| numbered(entry, news)).collect();
     write(connection, &UPDATE_GENERATIONS, &generations);
-    let attempts: Vec<&str> = winners.iter().flat_map(|entry| &entry.attempts).map(|row| row.row.as_str()).collect();
+    let attempts: Vec<&str> = winners.iter().flat_map(|(entry, _)| &entry.attempts).map(|row| row.row.as_str()).collect();
     write(connection, &UPDATE_ATTEMPTS, &attempts);
     write(connection, &INSERT_ATTEMPTS, &rows(|entry| &entry.new_attempts));
     write(connection, &INSERT_ATTEMPT_PAYLOADS, &rows(|entry| &entry.attempt_payloads));
-    let assets: Vec<&str> = winners.iter().flat_map(|entry| &entry.assets).map(|row| row.row.as_str()).collect();
+    let assets: Vec<&str> = winners.iter().flat_map(|(entry, _)| &entry.assets).map(|row| row.row.as_str()).collect();
     write(connection, &UPDATE_ASSETS, &assets);
     write(connection, &INSERT_ASSETS, &rows(|entry| &entry.new_assets));
     write(connection, &INSERT_HISTORY, &history(winners, present)?);
-    write(connection, &INSERT_EVENTS, &rows(|entry| &entry.events));
-    Ok(())
+    write(connection, &INSERT_EVENTS, &late(Mistake::OutboxLate, events(winners, present)?));
+    present.batches.write(connection)
+}
+
+/// The generation's row; one that ends a line of a batch says the how-manieth end it is.
+fn numbered<'a>(entry: &'a Move, news: &BatchNews) -> Option<Cow<'a, str>> {
+    let row = entry.row.as_deref()?;
+    let (Some(ended), Some(open)) = (news.ended, row.strip_suffix('}')) else { return Some(Cow::Borrowed(row)) };
+    Some(Cow::Owned(format!("{open},\"batch_seq\":{ended}}}")))
+}
+
+/// What clients are told: of each generation, and after it what that made of its batch.
+fn events(winners: &[(&Move, &BatchNews)], present: &Present) -> Result<Vec<String>, Error> {
+    let mut rows = Vec::new();
+    for (entry, news) in winners {
+        rows.extend_from_slice(&entry.events);
+        rows.extend(present.batches.events(entry, news)?);
+    }
+    Ok(rows)
 }
 
 /// Numbers the history: each generation's goes on where it stood.
-fn history(winners: &[&Move], present: &Present) -> Result<Vec<String>, Error> {
+fn history(winners: &[(&Move, &BatchNews)], present: &Present) -> Result<Vec<String>, Error> {
     let mut lines = Vec::new();
-    for entry in winners {
+    for (entry, _) in winners {
         let last = present.generations.get(&entry.generation).map_or(0, |now| now.last_seq);
         for (line, seq) in entry.history.iter().zip(last.saturating_add(1)..) {
             let mut line = line.clone();
@@ -154,18 +273,15 @@ fn history(winners: &[&Move], present: &Present) -> Result<Vec<String>, Error> {
     Ok(lines)
 }
 
-/// Lets a multi-row statement wait for the next trip, unless there are no rows. Every row must arrive: fewer would be a lost
-/// write.
-pub fn write<T: AsRef<str>>(connection: &mut Connection, sql: &'static Sql, rows: &[T]) {
-    if !rows.is_empty() {
-        connection.write(sql.text(connection), array(rows), rows.len());
-    }
+/// Lets rows wait for the next trip. Every row must arrive: fewer would be a lost write.
+pub fn write<T: AsRef<str>>(connection: &mut Connection, sql: &'static Rows, rows: &[T]) {
+    connection.write_rows(sql, rows, true);
 }
 
 const EMPTY: &str = "[]";
 
-fn ids(ids: impl Iterator<Item = Uuid>) -> String {
-    let mut ids: Vec<_> = ids.map(|id| format!("\"{}\"", id.simple())).collect();
+fn ids(ids: &[Uuid]) -> String {
+    let mut ids: Vec<_> = ids.iter().map(|id| format!("\"{}\"", id.simple())).collect();
     ids.sort_unstable();
     ids.dedup();
     array(&ids)

@@ -3,7 +3,10 @@
 //! A batch that fails because of some row is halved until that row fails alone. A lost connection is rebuilt with backoff. When
 //! COMMIT's own answer is lost, what became of the transaction is read back on a new connection before anybody is answered.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use sqlx::Error;
 use tokio_util::sync::CancellationToken;
@@ -16,8 +19,11 @@ use super::{
     evidence::EvidenceLane,
     lane::{Inbox, Lane, Work, Written},
     link::Link,
+    loads::Loads,
+    notices::Notices,
     resolve::{self, Fate, Mark},
     transitions::Transitions,
+    wishes::Wishes,
 };
 use crate::store::{StoreError, error::Trouble, lock::Lock};
 
@@ -35,8 +41,14 @@ pub struct Lanes {
     pub transitions: Option<Inbox<Transitions>>,
     /// Cancel wishes.
     pub cancels: Option<Inbox<Cancels>>,
+    /// Wishes about batches.
+    pub wishes: Option<Inbox<Wishes>>,
     /// New generations.
     pub births: Option<Inbox<Births>>,
+    /// Lines of batches on their way in.
+    pub loads: Option<Inbox<Loads>>,
+    /// What is told to clients.
+    pub notices: Option<Inbox<Notices>>,
 }
 
 /// The task.
@@ -57,7 +69,8 @@ impl Writer {
     /// Serves until `closing`, or until every sender is gone; then what waits is still served.
     pub async fn run(mut self, mut lanes: Lanes, closing: CancellationToken) {
         let mut closed = false;
-        // Evidence always goes first; the others take turns so that none starves.
+        // Evidence always goes first; the others take turns so that none starves. So between two chunks of a load everybody else who
+        // waits is served once.
         while !lanes.done() {
             tokio::select! {
                 biased;
@@ -78,7 +91,10 @@ impl Writer {
         self.serve(&mut lanes.transitions).await;
         self.serve(&mut lanes.evidence).await;
         self.serve(&mut lanes.cancels).await;
+        self.serve(&mut lanes.wishes).await;
         self.serve(&mut lanes.births).await;
+        self.serve(&mut lanes.notices).await;
+        self.serve(&mut lanes.loads).await;
     }
 
     async fn serve<L: Lane>(&mut self, inbox: &mut Option<Inbox<L>>) {
@@ -112,7 +128,12 @@ impl Writer {
         let done = self.write::<L>(&entries).await;
         match &done {
             Ok(answers) => L::committed(&self.scope, &entries, answers),
-            Err(_) => L::unsure(&self.scope, &entries),
+            Err(failed) => {
+                L::unsure(&self.scope, &entries);
+                if matches!(failed, Failed::Database(_)) {
+                    self.scope.in_doubt.store(true, Ordering::Relaxed);
+                }
+            }
         }
         done
     }
@@ -128,7 +149,13 @@ impl Writer {
             match transact::<L>(connection, &self.scope, entries).await {
                 Attempt::Committed(written) => return Ok(self.count::<L>(written)),
                 Attempt::Failed(error) => match Trouble::of(&error) {
-                    Trouble::Rows | Trouble::Slow => return Err(Failed::Entry(error.into())),
+                    Trouble::Rows | Trouble::Slow => {
+                        if Trouble::unsettles(&error) {
+                            tracing::error!(error = %error, "a statement does not fit the tables; the connection is made anew");
+                            self.link.lose();
+                        }
+                        return Err(Failed::Entry(error.into()));
+                    }
                     Trouble::Down => return Err(Failed::Database(error.into())),
                     Trouble::Connection => last = self.lose(error),
                 },
@@ -154,18 +181,22 @@ impl Writer {
     fn count<L: Lane>(&self, written: Written<L::Answer>) -> Vec<L::Answer> {
         if written.rows > 0 {
             self.tally.committed();
+            self.scope.in_doubt.store(false, Ordering::Relaxed);
         }
         written.answers
     }
 }
 
 impl Lanes {
-    /// Each lane for a writer of its own; cancels and births share one.
+    /// Each lane for a writer of its own; cancels, wishes and births share one. Loads apart: while the server takes a chunk in, it takes
+    /// everything else, too.
     pub fn apart(self) -> Vec<Self> {
         vec![
             Self { evidence: self.evidence, ..Self::default() },
             Self { transitions: self.transitions, ..Self::default() },
-            Self { cancels: self.cancels, births: self.births, ..Self::default() },
+            Self { cancels: self.cancels, wishes: self.wishes, births: self.births, ..Self::default() },
+            Self { loads: self.loads, ..Self::default() },
+            Self { notices: self.notices, ..Self::default() },
         ]
     }
 
@@ -173,14 +204,20 @@ impl Lanes {
         self.evidence.as_mut().map(Inbox::close);
         self.transitions.as_mut().map(Inbox::close);
         self.cancels.as_mut().map(Inbox::close);
+        self.wishes.as_mut().map(Inbox::close);
         self.births.as_mut().map(Inbox::close);
+        self.loads.as_mut().map(Inbox::close);
+        self.notices.as_mut().map(Inbox::close);
     }
 
     fn done(&self) -> bool {
         self.evidence.as_ref().is_none_or(Inbox::done)
             && self.transitions.as_ref().is_none_or(Inbox::done)
             && self.cancels.as_ref().is_none_or(Inbox::done)
+            && self.wishes.as_ref().is_none_or(Inbox::done)
             && self.births.as_ref().is_none_or(Inbox::done)
+            && self.loads.as_ref().is_none_or(Inbox::done)
+            && self.notices.as_ref().is_none_or(Inbox::done)
     }
 
     /// Returns once some lane has work or has ended.
@@ -190,7 +227,10 @@ impl Lanes {
             () = ready(&mut self.evidence) => {}
             () = ready(&mut self.transitions) => {}
             () = ready(&mut self.cancels) => {}
+            () = ready(&mut self.wishes) => {}
             () = ready(&mut self.births) => {}
+            () = ready(&mut self.notices) => {}
+            () = ready(&mut self.loads) => {}
         }
     }
 }
@@ -230,8 +270,8 @@ async fn transact<L: Lane>(connection: &mut Connection, scope: &Scope, entries: 
     let (written, mark) = match within(prepare::<L>(connection, scope, entries)).await {
         Ok(done) => done,
         Err(error) => {
-            // A connection that is gone takes its transaction along.
-            let gone = Trouble::of(&error) == Trouble::Connection;
+            // A connection that is gone takes its transaction along; so does one that is about to be dropped.
+            let gone = Trouble::of(&error) == Trouble::Connection || Trouble::unsettles(&error);
             return match if gone { Ok(()) } else { within(connection.rollback()).await } {
                 Ok(()) => Attempt::Failed(error),
                 Err(lost) => Attempt::Failed(lost),
@@ -283,16 +323,51 @@ mod tests {
     use crate::{
         config::store::StoreConfig,
         lifeline::Lifeline,
-        store::{connect, journal::cancels::Wish},
+        store::{
+            connect,
+            journal::{cancels::Wish, loads::LoadStep},
+        },
     };
+
+    async fn writer(folder: &tempfile::TempDir) -> Writer {
+        let target = connect::Target::of(&StoreConfig::default(), folder.path()).unwrap();
+        connect::migrate(&target).await.unwrap();
+        let (link, tally) = (Link::new(target), Arc::new(Tally::default()));
+        Writer { link, scope: Scope::nobody(), tally, batch: 8, lock: None }
+    }
+
+    fn work<L: Lane>(entry: L::Entry) -> (Work<L>, oneshot::Receiver<Result<L::Answer, StoreError>>) {
+        let (reply, answer) = oneshot::channel();
+        (Work { entry, lifeline: Lifeline::default(), reply }, answer)
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_something_small_waits_for_one_step_of_a_load_at_most() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(&folder).await;
+        let (load, loads_in) = mpsc::channel(4);
+        let (cancel, cancels_in) = mpsc::channel(4);
+        let mut lanes = Lanes { loads: Some(Inbox::new(loads_in)), cancels: Some(Inbox::new(cancels_in)), ..Lanes::default() };
+        let mut steps = Vec::new();
+        for _ in 0..2 {
+            let (step, answer) = work(LoadStep::Discard { id: Uuid::nil(), at: 0 });
+            assert!(load.try_send(step).is_ok());
+            steps.push(answer);
+        }
+        for step in &mut steps {
+            let (wish, mut answer) = work(Wish { generation: Uuid::nil(), project: Uuid::nil(), at: 0 });
+            assert!(cancel.try_send(wish).is_ok());
+            assert!(step.try_recv().is_err(), "one step a round");
+            writer.round(&mut lanes).await;
+            assert!(matches!(answer.try_recv(), Ok(Ok(false))), "who came later did not wait for the second step");
+            assert!(matches!(step.try_recv(), Ok(Ok(Some(0)))));
+        }
+    }
 
     #[tokio::test]
     async fn the_writer_refuses_an_entry_whose_lifeline_was_revoked_while_it_waited() {
         let folder = tempfile::tempdir().unwrap();
-        let target = connect::Target::of(&StoreConfig::default(), folder.path()).unwrap();
-        connect::migrate(&target).await.unwrap();
-        let (link, tally) = (Link::new(target), Arc::new(Tally::default()));
-        let mut writer = Writer { link, scope: Scope::nobody(), tally, batch: 8, lock: None };
+        let mut writer = writer(&folder).await;
         let (send, receive) = mpsc::channel(4);
         let mut inbox = Some(Inbox::<Cancels>::new(receive));
         let (revoked, sound) = (Lifeline::default(), Lifeline::default());

@@ -31,6 +31,7 @@ pub struct AttemptChange {
     charged: bool,
     failure: Option<String>,
     lost_at: Option<i64>,
+    released_at: Option<i64>,
 }
 
 /// The mutable columns of an attempt.
@@ -51,6 +52,7 @@ pub fn attempt_change(row: &Attempt) -> Result<AttemptChange, StoreError> {
         charged: row.charged,
         failure: optional_json(row.failure.as_ref())?,
         lost_at: row.lost_at.map(|at| at.0),
+        released_at: row.released_at.map(|at| at.0),
     })
 }
 
@@ -88,6 +90,7 @@ pub fn attempt_model(row: &Attempt) -> Result<attempts::Model, StoreError> {
         charged: row.charged,
         failure: optional_json(row.failure.as_ref())?,
         lost_at: row.lost_at.map(|at| at.0),
+        released_at: row.released_at.map(|at| at.0),
     })
 }
 
@@ -130,5 +133,6 @@ fn read_attempt(row: attempts::Model) -> Option<Attempt> {
         charged: row.charged,
         failure: parsed(row.failure.as_deref())?,
         lost_at: row.lost_at.map(Timestamp),
+        released_at: row.released_at.map(Timestamp),
     })
 }

@@ -4,11 +4,12 @@ use entities::generations;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{kind_number, kind_of, optional_json, parsed, text};
+use super::{kind_number, kind_of, number, optional_json, parsed, text};
 use crate::{
     domain::{
+        batch::BatchPlace,
         generation::{GenerationState, Progress},
-        id::{GenerationId, KeyId, ProjectId},
+        id::{BatchId, GenerationId, KeyId, ProjectId},
         money::Micros,
         record::Generation,
         slots::Slots,
@@ -79,6 +80,12 @@ pub fn generation_model(row: &Generation) -> Result<generations::Model, StoreErr
         failure: optional_json(row.failure.as_ref())?,
         request_id: text(&row.request_id),
         on_unconfirmed: row.on_unconfirmed.number(),
+        batch_id: row.batch.as_ref().map(|place| place.id.0),
+        batch_index: row.batch.as_ref().map(|place| number("batch index", place.index)).transpose()?,
+        custom_id: row.batch.as_ref().and_then(|place| place.custom_id.as_deref()).map(text),
+        retry_of: row.retry_of.map(|id| id.0),
+        replaced_by: row.replaced_by.map(|id| id.0),
+        batch_seq: None,
     })
 }
 
@@ -120,5 +127,20 @@ fn read_generation(row: generations::Model) -> Option<Generation> {
         failure: parsed(row.failure.as_deref())?,
         request_id: row.request_id.into(),
         on_unconfirmed: OnUnconfirmed::of_number(row.on_unconfirmed)?,
+        batch: place(row.batch_id, row.batch_index, row.custom_id)?,
+        retry_of: row.retry_of.map(GenerationId),
+        replaced_by: row.replaced_by.map(GenerationId),
     })
+}
+
+/// None when it is half a place.
+fn place(id: Option<Uuid>, index: Option<i32>, custom_id: Option<String>) -> Option<Option<BatchPlace>> {
+    match (id, index) {
+        (Some(id), Some(index)) => {
+            let (id, index) = (BatchId(id), u32::try_from(index).ok()?);
+            Some(Some(BatchPlace { id, index, custom_id: custom_id.map(Into::into) }))
+        }
+        (None, None) => Some(None),
+        (Some(_), None) | (None, Some(_)) => None,
+    }
 }

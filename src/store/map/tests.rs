@@ -9,9 +9,10 @@ use uuid::Uuid;
 use super::*;
 use crate::domain::{
     attempt::AttemptState,
+    batch::{Batch, BatchOptions, BatchPlace, CancelMode, CancelWish, Counts, RetryWish},
     error::{ErrorCode, Failure, FailureDetails},
     generation::{GenerationState, Progress},
-    id::{AssetId, AttemptId, GenerationId, KeyId, ProjectId},
+    id::{AssetId, AttemptId, BatchId, GenerationId, KeyId, ProjectId},
     money::Micros,
     record::{Asset, AssetState, Attempt, Endpoint, Generation, Handle},
     slots::Slots,
@@ -67,34 +68,86 @@ fn any_generation() -> impl Strategy<Value = Generation> {
         (state(), "[oadfc]{1,10}", instant(), any::<u16>(), state(), proptest::sample::select(&OnUnconfirmed::ALL[..]));
     let asked = (any::<u16>(), any::<u16>(), word(), word(), kind(), any::<u8>(), any::<i64>());
     let times = (instant(), instant(), instant(), option::of(instant()), option::of(instant()));
-    (ids, progress, asked, times, failure(), word()).prop_map(|(ids, progress, asked, times, failure, request_id)| Generation {
-        id: GenerationId(ids.0),
-        project: ProjectId(ids.1),
-        key: KeyId(ids.2),
-        shard: ids.3,
-        version: ids.4,
-        progress: Progress {
-            state: progress.0,
-            slots: Slots::parse(&progress.1).unwrap(),
-            not_before: progress.2,
-            tries: progress.3,
-        },
-        born_state: progress.4,
-        outputs: asked.0,
-        per_call: asked.1,
-        provider: asked.2.into(),
-        model: asked.3.into(),
-        kind: asked.4,
-        priority: asked.5,
-        call_price: Micros(asked.6),
-        queue_deadline: times.0,
-        created_at: times.1,
-        updated_at: times.2,
-        ended_at: times.3,
-        cancel_requested_at: times.4,
-        failure,
-        request_id: request_id.into(),
-        on_unconfirmed: progress.5,
+    let line = (option::of(place()), option::of(id()), option::of(id()));
+    (ids, progress, asked, times, failure(), word(), line).prop_map(|(ids, progress, asked, times, failure, request_id, line)| {
+        Generation {
+            id: GenerationId(ids.0),
+            project: ProjectId(ids.1),
+            key: KeyId(ids.2),
+            shard: ids.3,
+            version: ids.4,
+            progress: Progress {
+                state: progress.0,
+                slots: Slots::parse(&progress.1).unwrap(),
+                not_before: progress.2,
+                tries: progress.3,
+            },
+            born_state: progress.4,
+            outputs: asked.0,
+            per_call: asked.1,
+            provider: asked.2.into(),
+            model: asked.3.into(),
+            kind: asked.4,
+            priority: asked.5,
+            call_price: Micros(asked.6),
+            queue_deadline: times.0,
+            created_at: times.1,
+            updated_at: times.2,
+            ended_at: times.3,
+            cancel_requested_at: times.4,
+            failure,
+            request_id: request_id.into(),
+            on_unconfirmed: progress.5,
+            batch: line.0,
+            retry_of: line.1.map(GenerationId),
+            replaced_by: line.2.map(GenerationId),
+        }
+    })
+}
+
+fn place() -> impl Strategy<Value = BatchPlace> {
+    let index = 0..=u32::try_from(i32::MAX).unwrap();
+    (id(), index, option::of(word())).prop_map(|(id, index, name)| BatchPlace {
+        id: BatchId(id),
+        index,
+        custom_id: name.map(Into::into),
+    })
+}
+
+fn any_batch() -> impl Strategy<Value = Batch> {
+    let count = || 0..=u32::try_from(i32::MAX).unwrap();
+    let ids = (id(), id(), id(), any::<u8>(), any::<i32>(), option::of(word()));
+    let policy = option::of(proptest::sample::select(&OnUnconfirmed::ALL[..]));
+    let options =
+        (any::<bool>(), any::<u16>(), any::<bool>(), any::<u8>(), option::of(instant()), option::of(any::<i64>()), policy);
+    let mode = prop_oneof![Just(CancelMode::Queued), Just(CancelMode::All)];
+    let wishes = (option::of((instant(), mode)), option::of((instant(), any::<bool>(), id())));
+    let times = proptest::collection::vec(instant(), 7);
+    let counts = (count(), count(), count(), count(), count(), count(), count(), any::<i64>(), any::<i64>());
+    (ids, options, wishes, times, counts).prop_map(|(ids, options, wishes, times, counts)| {
+        let (project, key) = (ProjectId(ids.1), KeyId(ids.2));
+        let options = BatchOptions {
+            parallel: options.0,
+            max_concurrency: options.1,
+            stop_on_error: options.2,
+            priority: options.3,
+            deadline: options.4,
+            budget: options.5.map(Micros),
+            on_unconfirmed: options.6,
+            webhook_url: ids.5.clone(),
+        };
+        let mut batch = Batch::loading(BatchId(ids.0), (project, key), ids.3, options, times[0]);
+        (batch.version, batch.name, batch.updated_at) = (ids.4, ids.5, times[1]);
+        batch.metadata = batch.name.as_ref().map(|name| [(name.clone(), 1.into())].into_iter().collect());
+        (batch.visible_at, batch.paused_at, batch.stopped_at) = (Some(times[2]), Some(times[3]), Some(times[4]));
+        (batch.over_budget_at, batch.completed_at) = (Some(times[5]), Some(times[6]));
+        batch.cancel = wishes.0.map(|(at, mode)| CancelWish { at, mode });
+        batch.retry = wishes.1.map(|(at, forced, key)| RetryWish { at, forced, key: KeyId(key) });
+        let (total, completed, failed, cancelled, running) = (counts.0, counts.1, counts.2, counts.3, counts.4);
+        batch.counts = Counts { total, completed, failed, cancelled, running };
+        (batch.ended, batch.places) = (counts.5, counts.6);
+        (batch.spent, batch.charged) = (Micros(counts.7), Micros(counts.8));
+        batch
     })
 }
 
@@ -108,6 +161,7 @@ fn any_attempt() -> impl Strategy<Value = Attempt> {
         instant(),
         instant(),
         instant(),
+        option::of(instant()),
         option::of(instant()),
         option::of(instant()),
         option::of(instant()),
@@ -144,6 +198,7 @@ fn any_attempt() -> impl Strategy<Value = Attempt> {
             charged: money.2,
             failure,
             lost_at: times.6,
+            released_at: times.7,
         },
     )
 }
@@ -197,11 +252,19 @@ proptest! {
     }
 
     #[test]
-    fn a_change_says_the_same_as_the_whole_row(row in any_generation(), other in any_attempt(), file in any_asset()) {
+    fn batches_read_back_as_written(row in any_batch()) {
+        prop_assert_eq!(batch(batch_model(&row).unwrap()).unwrap(), row);
+    }
+
+    #[test]
+    fn a_change_says_the_same_as_the_whole_row(
+        row in any_generation(), other in any_attempt(), file in any_asset(), many in any_batch(),
+    ) {
         for (change, whole) in [
             (serde_json::to_value(generation_change(&row).unwrap()), serde_json::to_value(generation_model(&row).unwrap())),
             (serde_json::to_value(attempt_change(&other).unwrap()), serde_json::to_value(attempt_model(&other).unwrap())),
             (serde_json::to_value(asset_change(&file).unwrap()), serde_json::to_value(asset_model(&file).unwrap())),
+            (serde_json::to_value(batch_change(&many).unwrap()), serde_json::to_value(batch_model(&many).unwrap())),
         ] {
             let (change, whole) = (change.unwrap(), whole.unwrap());
             for (name, value) in change.as_object().unwrap() {
@@ -258,6 +321,12 @@ fn sample() -> generations::Model {
         failure: None,
         request_id: "r".to_owned(),
         on_unconfirmed: 0,
+        batch_id: None,
+        batch_index: None,
+        custom_id: None,
+        retry_of: None,
+        replaced_by: None,
+        batch_seq: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use entities::generations;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
-use super::{LONGEST_LIST, Reads};
+use super::{LONGEST_LIST, Reads, batches::visible};
 use crate::{
     domain::{
         generation::GenerationState,
@@ -43,6 +43,7 @@ impl Reads {
     ) -> Result<Vec<Generation>, StoreError> {
         let mut query = generations::Entity::find()
             .filter(generations::Column::ProjectId.eq(project.0))
+            .filter(visible())
             .order_by_desc(generations::Column::Id)
             .limit(limit.min(LONGEST_LIST));
         if let Some(before) = before {

@@ -1,6 +1,6 @@
 //! The books, read: a generation's ledger, and what days, projects, providers and models have cost.
 
-use entities::{ledger, spend_days};
+use entities::{api_keys, ledger, projects, spend_days};
 use sea_orm::{
     ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, Select,
     sea_query::{Expr, Order, SimpleExpr},
@@ -12,6 +12,7 @@ use crate::{
     domain::{
         effects::{EntryKind, LedgerEntry, Position},
         id::{GenerationId, KeyId, ProjectId},
+        limits::Limits,
         money::Micros,
         time::Timestamp,
     },
@@ -125,6 +126,19 @@ struct Sums {
 }
 
 impl Reads {
+    /// What a project and one of its keys may promise a UTC day.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn limits(&self, project: ProjectId, key: KeyId) -> Result<Limits, StoreError> {
+        let of_project = self.bounded(projects::Entity::find_by_id(project.0).one(&self.database)).await?;
+        let of_key = self.bounded(api_keys::Entity::find_by_id(key.0).one(&self.database)).await?;
+        Ok(Limits {
+            project: of_project.and_then(|row| row.daily_limit).map(Micros),
+            key: of_key.and_then(|row| row.daily_limit).map(Micros),
+        })
+    }
+
     /// What the filter's days have cost, told apart by `by`.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{EvidenceRow, LONGEST_LIST, Reads, rows::evidence_row};
+use super::{EvidenceRow, LONGEST_LIST, Reads, rows::evidence_row, unfinished};
 use crate::{
     domain::{
         attempt::{AttemptState, Outcome},
@@ -149,7 +149,7 @@ impl Reads {
     /// As every read.
     pub async fn unsettled_equals(&self, of: &Attempt) -> Result<Vec<Attempt>, StoreError> {
         let open = attempts::Entity::find()
-            .filter(attempts::Column::State.lt(super::UNFINISHED))
+            .filter(unfinished(attempts::Column::State))
             .filter(attempts::Column::State.is_in([AttemptState::Submitting.number(), AttemptState::Unconfirmed.number()]));
         let given_up = once_unconfirmed(&[AttemptState::Ended(Outcome::GivenUp)]).filter(attempts::Column::LostAt.is_null());
         let mut all = Vec::new();

@@ -14,7 +14,7 @@ use crate::{
     },
     store::{
         Reads, StoreError, map,
-        reads::{LONGEST_LIST, UNFINISHED},
+        reads::{LONGEST_LIST, in_state, unfinished},
     },
 };
 
@@ -120,7 +120,7 @@ impl Reads {
     /// # Errors
     /// As every read.
     pub async fn running(&self, after: Option<AttemptId>) -> Result<Vec<WaitingRow>, StoreError> {
-        let query = waiting(in_state(AttemptState::Running, after));
+        let query = waiting(unended(AttemptState::Running, after));
         self.bounded(query.into_model().all(&self.database)).await
     }
 
@@ -132,7 +132,7 @@ impl Reads {
         let ids = ids.iter().map(|id| id.0);
         let query = attempts::Entity::find()
             .filter(attempts::Column::Id.is_in(ids))
-            .filter(attempts::Column::State.eq(AttemptState::Running.number()))
+            .filter(in_state(attempts::Column::State, AttemptState::Running.number()))
             .limit(LONGEST_LIST);
         self.bounded(waiting(query).into_model().all(&self.database)).await
     }
@@ -142,7 +142,7 @@ impl Reads {
     /// # Errors
     /// As every read.
     pub async fn slots_taken(&self, state: AttemptState, after: Option<AttemptId>) -> Result<Vec<SlotRow>, StoreError> {
-        let query = in_state(state, after).select_only().columns([
+        let query = unended(state, after).select_only().columns([
             attempts::Column::Id,
             attempts::Column::Provider,
             attempts::Column::Account,
@@ -155,7 +155,8 @@ impl Reads {
     /// # Errors
     /// As every read.
     pub async fn took_lately(&self) -> Result<Vec<Took>, StoreError> {
-        let newest = events::Entity::find().select_only().column(events::Column::GenerationId);
+        let newest = events::Entity::find().filter(events::Column::GenerationId.is_not_null());
+        let newest = newest.select_only().column(events::Column::GenerationId);
         let newest = newest.order_by_desc(events::Column::Id).limit(LATELY).into_tuple::<Uuid>();
         let ids = self.bounded(newest.all(&self.database)).await?;
         let finished = history::Entity::find()
@@ -182,10 +183,10 @@ impl Reads {
     }
 }
 
-fn in_state(state: AttemptState, after: Option<AttemptId>) -> Select<attempts::Entity> {
+fn unended(state: AttemptState, after: Option<AttemptId>) -> Select<attempts::Entity> {
     let query = attempts::Entity::find()
-        .filter(attempts::Column::State.lt(UNFINISHED))
-        .filter(attempts::Column::State.eq(state.number()))
+        .filter(unfinished(attempts::Column::State))
+        .filter(in_state(attempts::Column::State, state.number()))
         .order_by_asc(attempts::Column::Id)
         .limit(LONGEST_LIST);
     match after {

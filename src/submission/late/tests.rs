@@ -50,6 +50,9 @@ pub(in crate::submission) fn loaded(state: GenerationState, slots: &str, attempt
         failure: None,
         request_id: "r".into(),
         on_unconfirmed: OnUnconfirmed::Fail,
+        batch: None,
+        retry_of: None,
+        replaced_by: None,
     };
     Loaded { generation, attempts, assets: Vec::new() }
 }

@@ -48,6 +48,7 @@ pub(in crate::submission) fn attempt(kind: Kind) -> Attempt {
         charged: false,
         failure: None,
         lost_at: None,
+        released_at: None,
     }
 }
 

@@ -9,13 +9,18 @@ use tokio::sync::oneshot;
 use super::{ArbiterRole, ChildState, PanicLater, PanicNow, Puppet, Strings, config, end, play, runs, status, until};
 use crate::{clock::Clock, config::supervision::SupervisionConfig, domain::time::Timestamp, flights::Flights};
 
+/// Panics are noticed at once; that a busy machine lets nobody run for a second is no silence here.
+fn patient() -> SupervisionConfig {
+    SupervisionConfig { late_ms: 30_000, silent_ms: 60_000, ..config() }
+}
+
 /// Lets one of two actors on one arbiter do a deed that ends it.
 fn survives(deed: impl FnOnce(&mut Context<Puppet>) + Send + 'static) {
     play(async |stage| {
         let (victim, neighbour) = (Arc::<Strings>::default(), Arc::<Strings>::default());
         let children =
             vec![Puppet::spec("victim", ArbiterRole::Rest, &victim), Puppet::spec("neighbour", ArbiterRole::Rest, &neighbour)];
-        let tree = stage.tree(&config(), children, vec![]);
+        let tree = stage.tree(&patient(), children, vec![]);
         victim.obeys().await;
         neighbour.obeys().await;
         victim.order(deed);
@@ -67,7 +72,7 @@ fn a_factory_that_panics_is_called_again() {
     play(async |stage| {
         let strings = Arc::<Strings>::default();
         strings.bad_builds.store(3, Ordering::SeqCst);
-        let tree = stage.tree(&config(), vec![Puppet::spec("late bloomer", ArbiterRole::Rest, &strings)], vec![]);
+        let tree = stage.tree(&patient(), vec![Puppet::spec("late bloomer", ArbiterRole::Rest, &strings)], vec![]);
         strings.obeys().await;
         assert_eq!((strings.builds(), status(&tree, "late bloomer").restarts), (4, 3));
         end(tree).await;
@@ -78,7 +83,7 @@ fn a_factory_that_panics_is_called_again() {
 fn a_restart_waits_for_its_backoff() {
     play(async |stage| {
         let strings = Arc::<Strings>::default();
-        let config = SupervisionConfig { backoff_ms: 3_600_000, max_backoff_ms: 3_600_000, ..config() };
+        let config = SupervisionConfig { backoff_ms: 3_600_000, max_backoff_ms: 3_600_000, ..patient() };
         let tree = stage.tree(&config, vec![Puppet::spec("patient", ArbiterRole::Rest, &strings)], vec![]);
         strings.order(|_| panic!("once"));
         until("it rests", || status(&tree, "patient").state == ChildState::Resting).await;
@@ -91,7 +96,7 @@ fn a_restart_waits_for_its_backoff() {
 fn what_an_actor_had_in_hand_is_no_longer_shown_after_its_restart() {
     play(async |stage| {
         let strings = Arc::<Strings>::default();
-        let tree = stage.tree(&config(), vec![Puppet::spec("worker", ArbiterRole::Rest, &strings)], vec![]);
+        let tree = stage.tree(&patient(), vec![Puppet::spec("worker", ArbiterRole::Rest, &strings)], vec![]);
         strings.work_since(Some(Timestamp(5)));
         strings.obeys().await;
         assert_eq!(status(&tree, "worker").oldest_work, Some(Timestamp(5)));
@@ -107,7 +112,7 @@ fn what_an_actor_started_as_a_flight_outlives_it() {
     play(async |stage| {
         let strings = Arc::<Strings>::default();
         let flights = Flights::bounded("tests", 9, Clock::System);
-        let tree = stage.tree(&config(), vec![Puppet::spec("pilot", ArbiterRole::Rest, &strings)], vec![]);
+        let tree = stage.tree(&patient(), vec![Puppet::spec("pilot", ArbiterRole::Rest, &strings)], vec![]);
         let (landing, ordered) = oneshot::channel::<()>();
         let (landed, arrival) = oneshot::channel();
         let (table, sockets) = (flights.clone(), stage.sockets.handle().clone());

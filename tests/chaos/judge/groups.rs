@@ -23,6 +23,8 @@ pub struct Group<'a> {
     pub held: u64,
     pub charged: u64,
     pub at_risk: u64,
+    /// Attempts that are listed as at risk.
+    pub doubts: usize,
     /// Some generation of it has not ended.
     pub open: bool,
 }
@@ -54,11 +56,17 @@ pub fn groups(facts: &Facts) -> Vec<Group<'_>> {
         group.ids.push(id);
         group.attempts.extend(attempts(shown));
         group.delivered.extend(delivered(shown));
-        // One further submit an output, where the client said that paying twice is better than nothing.
-        group.payable += if shown["onUnconfirmed"] == "resubmit" { outputs * 2 } else { outputs };
+        group.payable += match (attempts(shown).is_empty(), shown["onUnconfirmed"] == "resubmit") {
+            // A retry that takes over a late result pays nothing.
+            (true, _) => 0,
+            // One further submit an output, where the client said that paying twice is better than nothing.
+            (false, true) => outputs * 2,
+            (false, false) => outputs,
+        };
         group.held += money("held");
         group.charged += money("charged");
         group.at_risk += money("atRisk");
+        group.doubts += facts.doubts.iter().filter(|doubt| text(&doubt["id"]) == id).count();
         group.open |= !drive::terminal(shown);
     }
     for entry in &facts.ledger {

@@ -91,9 +91,9 @@ pub fn nothing_dropped(group: &Group<'_>, facts: &Facts, say: &mut Say<'_>) {
             say(Invariant::NothingDropped, format!("{name}: the answer with task {task} arrived whole and was forgotten"));
         }
     }
-    let at_risk = group.attempts.iter().filter(|attempt| attempt.at_risk()).count();
-    if unaccounted > at_risk {
-        say(Invariant::NothingDropped, format!("{name}: {unaccounted} paid results are missing, {at_risk} attempts are at risk"));
+    if unaccounted > group.doubts {
+        let listed = group.doubts;
+        say(Invariant::NothingDropped, format!("{name}: {unaccounted} paid results are missing, {listed} attempts are at risk"));
     }
 }
 
@@ -148,9 +148,8 @@ pub fn books(facts: &Facts, say: &mut Say<'_>) {
     }
 }
 
-/// Whether the provider's bill for it is known to us to the unit. A cancelled prediction is billed by the time it took, and what a
-/// relay bills for a failure is not established: there our figure may be higher, never lower.
+/// Whether the provider's bill for it is known to us to the unit. A cancelled prediction is billed by the time it took: there our figure
+/// may be higher, never lower.
 fn exact(entry: &Value) -> bool {
-    let relay = text(&entry["provider"]) == "tuzi";
-    entry["outcome"] == "succeeded" || (entry["outcome"] == "failed" && !relay)
+    entry["outcome"] == "succeeded" || entry["outcome"] == "failed"
 }

@@ -34,7 +34,15 @@ async fn every_route_refuses_whom_it_must() {
         match entry.access {
             Access::Open => assert!(![401, 403].contains(&without.status.as_u16()), "{place}"),
             Access::Client | Access::Admin => {
-                without.problem(401, "AUTHENTICATION_FAILED");
+                if entry.path.starts_with("/v1/") {
+                    assert_eq!(
+                        (without.status.as_u16(), &without.json()["error"]["code"]),
+                        (401, &"invalid_api_key".into()),
+                        "{place}"
+                    );
+                } else {
+                    without.problem(401, "AUTHENTICATION_FAILED");
+                }
                 assert!(without.header("www-authenticate").starts_with("Bearer"), "{place}");
             }
         }

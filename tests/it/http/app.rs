@@ -1,28 +1,38 @@
 //! The service's HTTP side as the app wires it, on an embedded store in a temporary folder.
 
 use std::{
-    sync::{Arc, OnceLock, atomic::AtomicBool},
+    pin::Pin,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use actix_web::{
     App,
     body::to_bytes,
-    dev::Service,
+    dev::{Payload, Service},
+    error::PayloadError,
     http::{StatusCode, header::HeaderMap},
     test::{TestRequest, init_service},
     web::{Bytes, Data},
 };
+use futures_util::Stream;
 use longtake::{
     clock::{Clock, ManualClock},
     config::Config,
     domain::{id::NodeId, time::Timestamp},
-    http::{Api, auth::KnownKeys, configure, health::Reports, hooks::InHand},
-    intake::{hook::Desk, keys, room::Room},
+    http::{
+        Api, auth::KnownKeys, batches::upload::Uploads, configure, events::Rooms, health::Reports, hooks::InHand,
+        idempotency::InFlight, quota::Meters, wait::Seats,
+    },
+    intake::{hook::Desk, keys, room::Room, signing::Signing, webhooks::Clerk},
     lifeline::Lifeline,
-    net::hooks::Hooks,
-    observe::{Live, Pulses, balances::Balances},
-    providers::{catalogue::Catalogue, registry::Registry},
+    net::{
+        guard::{Allow, Reach},
+        hooks::Hooks,
+        signing::Signer,
+    },
+    observe::{Live, Pulses, balances::Balances, times::Times},
+    providers::{catalogue::Catalogue, executor::Executor, registry::Registry},
     storage::Storage,
     store::{Scope, Store},
     telemetry,
@@ -30,6 +40,9 @@ use longtake::{
 };
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::bed::Bed;
 
 /// Planted where secrets live; must never leave.
 pub const CREDENTIAL: &str = "canary-credential-5d2f";
@@ -90,6 +103,9 @@ pub struct TestApp {
     pub folder: TempDir,
 }
 
+/// A piece of a body, or how it breaks off.
+pub type Piece = Result<Bytes, PayloadError>;
+
 /// An answer, read to its end.
 pub struct Answer {
     pub status: StatusCode,
@@ -118,6 +134,32 @@ impl Answer {
     }
 }
 
+fn desk(config: &Config, store: &Store, registry: &Arc<Registry>, time: &Clock) -> Desk {
+    Desk {
+        hooks: Hooks::new(config.server.public_url.as_deref(), vec![HOOK_SECRET.to_owned().into()]),
+        registry: Arc::clone(registry),
+        signing: Signing::new(Executor::new(time.clone())),
+        reads: store.reads(),
+        journal: store.journal(&Lifeline::default()),
+        spool: store.spool(),
+        poll_now: Wake::bounded(16),
+        reconcile: Wake::bounded(16),
+        clock: time.clone(),
+    }
+}
+
+fn clerk(config: &Config, store: &Store) -> Clerk {
+    Clerk {
+        webhooks: store.webhooks(),
+        signer: Signer::new(vec![HOOK_SECRET.to_owned().into()]),
+        allow: Arc::new(Allow {
+            http: config.notify.allow_http,
+            private: Reach::Hosts(config.notify.allow_private_hosts.clone()),
+        }),
+        wake: Wake::bounded(64),
+    }
+}
+
 impl TestApp {
     pub async fn start() -> Self {
         Self::with(|_| {}).await
@@ -125,6 +167,20 @@ impl TestApp {
 
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
         Self::build(change, KnownKeys::default()).await
+    }
+
+    /// On a bed's database, and without a memory: every answer is the database's. One at a time.
+    pub async fn on(bed: &Bed) -> Self {
+        Self::on_with(bed, |_| {}).await
+    }
+
+    pub async fn on_with(bed: &Bed, change: impl FnOnce(&mut Config)) -> Self {
+        let place = |config: &mut Config| {
+            config.store = bed.config.clone();
+            config.data_dir = bed.folder.path().to_owned();
+            change(config);
+        };
+        Self::build(place, KnownKeys::default()).await
     }
 
     /// Asks the database about every key anew.
@@ -152,39 +208,43 @@ impl TestApp {
         keys::create_project(&store.keys(), "other").await.unwrap();
         let stranger = key("stranger", Some("other"), Scope::Client).await;
         let registry = Arc::new(Registry::new(&config).unwrap());
-        let desk = Desk {
-            hooks: Hooks::new(config.server.public_url.as_deref(), vec![HOOK_SECRET.to_owned().into()]),
-            registry: Arc::clone(&registry),
-            reads: store.reads(),
-            journal: store.journal(&Lifeline::default()),
-            spool: store.spool(),
-            poll_now: Wake::bounded(16),
-            reconcile: Wake::bounded(16),
-            clock: time.clone(),
-        };
+        let desk = desk(&config, &store, &registry, &time);
+        let clerk = clerk(&config, &store);
+        let streams = Rooms::of(&config.notify);
+        let waiting = Seats::of(config.notify.max_waiters);
         let api = Data::new(Api {
             journal: store.journal(&Lifeline::default()),
             reads: store.reads(),
             desk,
             keys: store.keys(),
             decisions: store.decisions(),
+            videos: store.videos(),
             catalogue: Arc::new(Catalogue::new(&config).unwrap()),
             registry,
             live: Live::default(),
             pulses: Pulses::default(),
             balances: Balances::default(),
+            times: Times::default(),
             storage,
             dispatch_wake: Wake::bounded(16),
             cancel_wake: Wake::bounded(16),
             reconcile_wake: Wake::bounded(16),
             started_at: time.now(),
             clock: time.clone(),
+            uploads: Uploads::of(&config),
             config: Arc::new(config),
             runtime,
             metrics: telemetry::metrics(),
-            draining: Arc::new(AtomicBool::new(false)),
+            draining: CancellationToken::new(),
+            watch: store.watch(),
+            feed: store.feed(),
+            clerk,
+            streams,
+            waiting,
             known_keys,
             room: Room::default(),
+            meters: Meters::default(),
+            in_flight: InFlight::default(),
             hooks_in_hand: InHand::default(),
             health: Reports::default(),
             bound: OnceLock::new(),
@@ -193,9 +253,22 @@ impl TestApp {
     }
 
     pub async fn send(&self, request: TestRequest) -> Answer {
+        self.take(request, None).await
+    }
+
+    /// Sends a body in pieces, which may end badly or never.
+    pub async fn stream(&self, request: TestRequest, body: impl Stream<Item = Piece> + 'static) -> Answer {
+        self.take(request, Some(Box::pin(body))).await
+    }
+
+    async fn take(&self, request: TestRequest, body: Option<Pin<Box<dyn Stream<Item = Piece>>>>) -> Answer {
         let api = self.api.clone();
         let service = init_service(App::new().configure(move |config| configure(config, api))).await;
-        let response = match service.call(request.to_request()).await {
+        let mut request = request.to_request();
+        if let Some(payload) = body {
+            request = request.replace_payload(Payload::Stream { payload }).0;
+        }
+        let response = match service.call(request).await {
             Ok(response) => response.into_parts().1.map_into_boxed_body(),
             // What the server makes of an error that no middleware turned into a response.
             Err(error) => error.error_response(),

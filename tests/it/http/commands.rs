@@ -2,7 +2,7 @@
 
 use clap::Parser as _;
 use longtake::{
-    cli::{self, Cli, ConfigFile, KeysCommand, Limit, ProjectsCommand},
+    cli::{self, Cli, ConfigFile, KeysCommand, Limit, ProjectsCommand, Quota, QuotaArgs},
     clock::Clock,
     domain::{id::NodeId, money::Micros},
     intake::key_text::KeyText,
@@ -32,12 +32,15 @@ fn projects(command: ProjectsCommand) -> anyhow::Result<String> {
     Ok(String::from_utf8(out).unwrap())
 }
 
+const NONE_SAID: QuotaArgs = QuotaArgs { requests_per_minute: None, in_flight: None };
+
 fn create(file: &ConfigFile, project: Option<&str>, json: bool) -> KeysCommand {
     KeysCommand::Create {
         name: "ci".to_owned(),
         project: project.map(str::to_owned),
         admin: true,
         daily_limit: None,
+        quotas: NONE_SAID,
         json,
         file: file.clone(),
     }
@@ -123,11 +126,23 @@ fn limits_are_set_shown_and_taken_away_and_spending_is_reported() {
     let (_folder, file) = place();
     let made: Value = serde_json::from_str(&keys(create(&file, None, true)).unwrap()).unwrap();
     let id = made["id"].as_str().unwrap().to_owned();
-    let limit = |limit| KeysCommand::SetLimit { id: id.clone(), limit, file: file.clone() };
+    let limit = |limit| KeysCommand::SetLimit { id: id.clone(), limit: Some(limit), quotas: NONE_SAID, file: file.clone() };
     assert!(keys(limit(Limit(Some(Micros(12_500_000))))).unwrap().contains("12.500000 USD a day"));
     let list: Value = serde_json::from_str(&keys(KeysCommand::List { json: true, file: file.clone() }).unwrap()).unwrap();
     assert_eq!(list[0]["dailyLimit"], "12.500000");
     assert!(keys(limit(Limit(None))).unwrap().contains("no daily limit"));
+    let quotas = |requests_per_minute, in_flight| KeysCommand::SetLimit {
+        id: id.clone(),
+        limit: None,
+        quotas: QuotaArgs { requests_per_minute, in_flight },
+        file: file.clone(),
+    };
+    let told = keys(quotas(Some(Quota(Some(600))), None)).unwrap();
+    assert!(told.contains("600 requests a minute, requests at a time as configured"), "{told}");
+    let told = keys(quotas(None, Some(Quota(Some(0))))).unwrap();
+    assert!(told.contains("600 requests a minute, requests at a time without limit"), "{told}");
+    let list: Value = serde_json::from_str(&keys(KeysCommand::List { json: true, file: file.clone() }).unwrap()).unwrap();
+    assert_eq!((&list[0]["requestsPerMinute"], &list[0]["inFlight"]), (&600.into(), &0.into()));
     let project =
         |name: &str| ProjectsCommand::SetLimit { name: name.to_owned(), limit: Limit(Some(Micros(1))), file: file.clone() };
     projects(project("default")).unwrap();

@@ -191,7 +191,7 @@ async fn health_is_brief_for_everybody_and_full_for_admins() {
     app.clock.advance(std::time::Duration::from_secs(60));
     let late = app.send(TestRequest::get().uri("/api/health")).await.json();
     assert_eq!((&late["status"], &late["uptime"]), (&"degraded".into(), &60.into()), "an actor has not beaten for a minute");
-    app.api.draining.store(true, std::sync::atomic::Ordering::SeqCst);
+    app.api.draining.cancel();
     app.send(TestRequest::get().uri("/api/health")).await.problem(503, "SERVICE_UNAVAILABLE");
 }
 

@@ -7,7 +7,6 @@ use longtake::{
     domain::{
         generation::{GenerationEvent, Settlement, apply},
         id::GenerationId,
-        time::Timestamp,
     },
     store::{Transition, Verdict},
 };
@@ -15,18 +14,18 @@ use serde_json::{Value, json};
 
 use super::app::{Answer, TestApp, with_key};
 
-fn ask() -> Value {
+pub fn ask() -> Value {
     json!({"modelIdentifier": "flux-test", "prompt": " a lighthouse ", "userId": "u1", "metadata": {"a": 1}})
 }
 
-async fn accepted(app: &TestApp) -> String {
+pub async fn accepted(app: &TestApp) -> String {
     let answer = app.post(&ask()).await;
     assert_eq!(answer.status, 202, "{:?}", answer.body);
     answer.json()["id"].as_str().unwrap().to_owned()
 }
 
 /// Ends a generation without a submit, as a queue deadline does.
-async fn end(app: &TestApp, id: &str) {
+pub async fn end(app: &TestApp, id: &str) {
     let id: GenerationId = id.parse().unwrap();
     let mut generation = app.store.reads().generation(id).await.unwrap().unwrap();
     let now = generation.created_at.plus(Duration::from_secs(1));
@@ -56,7 +55,10 @@ async fn a_generation_is_accepted_with_its_url_and_all_defaults_visible() {
     );
     let shown = app.get(&format!("/api/external/generation/{}", body["id"].as_str().unwrap())).await;
     assert_eq!(shown.status, 200);
-    assert_eq!(shown.json(), body, "what is stored is what was answered");
+    let mut shown = shown.json();
+    assert_eq!((&shown["why"], &body["why"]), (&json!("place 1 of 1 at flux"), &json!("waits for its turn at flux")));
+    shown["why"] = body["why"].clone();
+    assert_eq!(shown, body, "what is stored is what was answered");
     let woken = app.api.dispatch_wake.take().expect("dispatch was woken");
     assert_eq!(woken.ids.len(), 1);
 }
@@ -105,7 +107,7 @@ async fn a_full_or_draining_service_takes_nothing_and_says_when_to_come_back() {
     let answer = full.post(&ask()).await;
     answer.problem(503, "SERVICE_UNAVAILABLE");
     assert_eq!(answer.header("retry-after"), "2");
-    app.api.draining.store(true, std::sync::atomic::Ordering::SeqCst);
+    app.api.draining.cancel();
     app.post(&ask()).await.problem(503, "SERVICE_UNAVAILABLE");
 }
 
@@ -126,19 +128,28 @@ async fn an_unchanged_generation_costs_no_body() {
 }
 
 #[actix_web::test]
-async fn the_owners_hint_says_when_to_ask_again() {
+async fn what_the_owner_knows_beyond_the_rows_is_shown() {
     let app = TestApp::start().await;
     let id = accepted(&app).await;
-    let due = Timestamp::parse("2026-11-21T12:00:07.5Z");
     app.api.live.update(id.parse().unwrap(), |view| {
-        view.next_poll = due;
         view.progress = Some(40);
-        view.why = Some("flux: 20 of 20 slots in use".to_owned());
     });
     let answer = app.get(&format!("/api/external/generation/{id}")).await;
-    assert_eq!(answer.header("retry-after"), "8");
     let body = answer.json();
-    assert_eq!((&body["progress"], &body["why"]), (&json!(40), &json!("flux: 20 of 20 slots in use")));
+    assert_eq!(body["progress"], 40);
+}
+
+#[actix_web::test]
+async fn what_is_queued_says_its_place_and_what_all_in_line_wait_for() {
+    let app = TestApp::start().await;
+    let ids = [accepted(&app).await, accepted(&app).await, accepted(&app).await];
+    let why = async |id: &str| app.get(&format!("/api/external/generation/{id}")).await.json()["why"].clone();
+    assert_eq!(why(&ids[1]).await, "place 2 of 3 at flux");
+    let account = &app.api.registry.provider("flux").unwrap().accounts[0];
+    for _ in 0..20 {
+        account.budget.occupy(longtake::domain::id::AttemptId::fresh());
+    }
+    assert_eq!(why(&ids[2]).await, "place 3 of 3 at flux: 20 of 20 slots in use");
 }
 
 #[actix_web::test]

@@ -132,3 +132,21 @@ fn the_last_layer_cuts_out_what_a_mistake_logs() {
         assert!(text.contains("https://h/p?[redacted]"), "{text}");
     }
 }
+
+#[test]
+fn a_warning_that_repeats_is_left_out_after_a_while_and_nothing_else_is() {
+    for format in [LogFormat::Pretty, LogFormat::Json] {
+        let lines = Lines::default();
+        tracing::subscriber::with_default(subscriber(&lines, format, Secrets::default()), || {
+            for number in 0..20 {
+                tracing::warn!(number, "one place");
+                tracing::error!(number, "an error");
+            }
+            tracing::warn!("another place");
+        });
+        let text = lines.text();
+        let count = |words: &str| text.matches(words).count();
+        assert_eq!((count("one place"), count("an error"), count("another place")), (5, 20, 1), "{text}");
+        assert_eq!(text.lines().count(), 26, "what is left out leaves no line");
+    }
+}

@@ -60,6 +60,19 @@ impl S3Server {
         }
     }
 
+    /// The same as variables of a process.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("LONGTAKE__STORAGE__KIND", "s3".to_owned()),
+            ("LONGTAKE__STORAGE__BUCKET", BUCKET.to_owned()),
+            ("LONGTAKE__STORAGE__ENDPOINT", self.endpoint.clone()),
+            ("LONGTAKE__STORAGE__PATH_STYLE", "true".to_owned()),
+            ("LONGTAKE__STORAGE__ACCESS_KEY_ID", KEY_ID.to_owned()),
+            ("LONGTAKE__STORAGE__SECRET_ACCESS_KEY", SECRET.to_owned()),
+            ("LONGTAKE__STORAGE__REQUEST_CHECKSUM_CALCULATION", "when_required".to_owned()),
+        ]
+    }
+
     pub async fn storage(&self, checksums: ChecksumCalculation) -> Storage {
         let config = StorageConfig { request_checksum_calculation: checksums, ..self.config() };
         Storage::open(&config, self.folder.path()).await.unwrap()

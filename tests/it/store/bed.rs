@@ -2,7 +2,7 @@
 
 use std::{
     io::Write as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Once},
     time::Duration,
 };
@@ -136,14 +136,11 @@ impl Bed {
 
     /// One number, read behind the store's back.
     pub async fn number(&self, sql: &str) -> i64 {
-        let sql = sqlx::AssertSqlSafe(sql.to_owned());
         if self.is_postgres() {
             let mut connection = PgConnection::connect(&self.config.url).await.unwrap();
-            sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+            sqlx::query_scalar(sqlx::AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await.unwrap()
         } else {
-            let mut connection =
-                SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(self.file())).await.unwrap();
-            sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+            number(&self.file(), sql).await
         }
     }
 
@@ -187,6 +184,12 @@ fn limits(url: String) -> StoreConfig {
     StoreConfig { url, recent: 0, read_timeout_ms: 20_000, write_timeout_ms: 20_000, ..StoreConfig::default() }
 }
 
+/// One number of a SQLite file, read behind the store's back.
+pub async fn number(file: &Path, sql: &str) -> i64 {
+    let mut connection = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(file)).await.unwrap();
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await.unwrap()
+}
+
 pub fn journal(store: &Store) -> Journal {
     store.journal(&Lifeline::default())
 }
@@ -215,6 +218,9 @@ pub fn generation(project: ProjectId) -> Generation {
         failure: None,
         request_id: Arc::from("req"),
         on_unconfirmed: OnUnconfirmed::Fail,
+        batch: None,
+        retry_of: None,
+        replaced_by: None,
     }
 }
 
@@ -226,11 +232,12 @@ pub fn request() -> GenerationRequest {
         parameters: serde_json::from_str(r#"{"duration":5,"nested":{"a":[1,null]}}"#).unwrap(),
         user_id: None,
         metadata: None,
+        webhook_url: None,
     }
 }
 
 pub fn birth(generation: &Generation) -> Birth {
-    Birth { generation: generation.clone(), request: request(), limits: Limits::default() }
+    Birth { generation: generation.clone(), request: request(), limits: Limits::default(), depends_on: Vec::new(), claim: None }
 }
 
 /// Writes a generation and answers it.
@@ -275,6 +282,7 @@ pub fn attempt(generation: &Generation, n: u16) -> Attempt {
         charged: false,
         failure: None,
         lost_at: None,
+        released_at: None,
     }
 }
 
@@ -307,7 +315,7 @@ pub fn said(generation: &Generation, attempt: u16, from: &'static str, to: &'sta
 }
 
 pub fn event(generation: &Generation, kind: &'static str) -> Event {
-    Event { generation: generation.id, project: generation.project, kind, at: NOW }
+    Event { generation: generation.id, batch: None, project: generation.project, kind, at: NOW }
 }
 
 /// The intent of slot `n - 1`: the slot opens, an attempt is born.

@@ -110,8 +110,15 @@ async fn the_days_sums_are_the_recount_of_the_ledger(bed: &Bed) {
     });
     let rows: Vec<_> = births.collect();
     let journal = journal(&store);
-    let all =
-        rows.iter().map(|row| journal.birth(Birth { generation: row.clone(), request: request(), limits: Limits::default() }));
+    let all = rows.iter().map(|row| {
+        journal.birth(Birth {
+            generation: row.clone(),
+            request: request(),
+            limits: Limits::default(),
+            depends_on: Vec::new(),
+            claim: None,
+        })
+    });
     assert!(futures_util::future::join_all(all).await.into_iter().all(|born| born.is_ok()));
     let walks = rows.iter().enumerate().map(|(at, row)| {
         let store = &store;
@@ -140,7 +147,16 @@ async fn the_days_sums_are_the_recount_of_the_ledger(bed: &Bed) {
 async fn a_generation_without_a_price_writes_nothing_into_the_books(bed: &Bed) {
     let store = bed.open().await;
     let row = Generation { call_price: Micros(0), ..generation(ProjectId::fresh()) };
-    journal(&store).birth(Birth { generation: row.clone(), request: request(), limits: Limits::default() }).await.unwrap();
+    journal(&store)
+        .birth(Birth {
+            generation: row.clone(),
+            request: request(),
+            limits: Limits::default(),
+            depends_on: Vec::new(),
+            claim: None,
+        })
+        .await
+        .unwrap();
     assert_eq!((ledger(bed, &row).await, sums(bed, "spend_days").await), ([0, 0, 0, 0], [0, 0, 0]));
     store.close().await;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use longtake::{
-    domain::{id::KeyId, money::Micros},
+    domain::{id::KeyId, money::Micros, quota::Quotas},
     store::{KeyRecord, Project, Scope, StoreError},
 };
 
@@ -46,6 +46,7 @@ async fn keys_are_found_by_their_hash_and_revoked_once(bed: &Bed) {
         revoked_at: None,
         expires_at: None,
         daily_limit: (byte == 1).then_some(Micros(5_000_000)),
+        quotas: Quotas { per_minute: (byte == 1).then_some(600), at_once: None },
     };
     let (mut one, two) = (record("one", 1, Scope::Client), record("two", 2, Scope::Admin));
     keys.insert(one.clone()).await.unwrap();

@@ -32,7 +32,7 @@ const PRICE: Micros = Micros(350_000);
 fn one(project: ProjectId, key: KeyId, limits: Limits) -> Birth {
     let mut row = Generation { key, outputs: 1, ..generation(project) };
     row.progress.slots = Slots::owed(1, 1);
-    Birth { generation: row, request: request(), limits }
+    Birth { generation: row, request: request(), limits, depends_on: Vec::new(), claim: None }
 }
 
 fn of_key(calls: i64) -> Limits {

@@ -15,7 +15,6 @@ use longtake::{
 use super::bed::{Bed, NOW, asset, birth, born, generation, intent, journal};
 
 super::on_both! {
-    queued_generations_come_by_priority_then_age_and_only_when_due;
     a_project_lists_its_own_newest_first_in_pages_and_filtered;
     unfinished_states_are_counted;
     expired_queue_deadlines_are_found;
@@ -25,29 +24,6 @@ super::on_both! {
 
 async fn put(journal: &Journal, row: &Generation) {
     journal.birth(birth(row)).await.unwrap();
-}
-
-async fn queued_generations_come_by_priority_then_age_and_only_when_due(bed: &Bed) {
-    let store = bed.open().await;
-    let journal = journal(&store);
-    let project = ProjectId::fresh();
-    let mut rows: Vec<_> = (0..6).map(|_| generation(project)).collect();
-    rows[4].priority = 1;
-    rows[1].progress.not_before = NOW.plus(Duration::from_secs(60));
-    rows[2].progress.not_before = NOW.plus(Duration::from_secs(30));
-    rows[3].provider = "pollo".into();
-    rows[5].progress.state = GenerationState::Active;
-    for row in &rows {
-        put(&journal, row).await;
-    }
-    let ids = |found: Vec<Generation>| found.into_iter().map(|row| row.id).collect::<Vec<_>>();
-    let reads = store.reads();
-    assert_eq!(ids(reads.queued("kling", NOW, 10).await.unwrap()), [rows[4].id, rows[0].id]);
-    assert_eq!(ids(reads.queued("kling", NOW, 1).await.unwrap()), [rows[4].id]);
-    assert_eq!(ids(reads.queued("pollo", NOW, 10).await.unwrap()), [rows[3].id]);
-    let later = NOW.plus(Duration::from_secs(30));
-    assert_eq!(ids(reads.queued("kling", later, 10).await.unwrap()), [rows[4].id, rows[0].id, rows[2].id]);
-    store.close().await;
 }
 
 async fn a_project_lists_its_own_newest_first_in_pages_and_filtered(bed: &Bed) {
@@ -162,7 +138,6 @@ async fn a_corrupt_row_is_left_out_and_takes_no_other_along(bed: &Bed) {
     bed.meddle(&format!("UPDATE generations SET slots = 'x' WHERE id = {}", bed.literal(rows[1].id))).await;
     let reads = store.reads();
     let sound = [rows[0].id, rows[2].id];
-    assert_eq!(reads.queued("kling", NOW, 10).await.unwrap().iter().map(|row| row.id).collect::<Vec<_>>(), sound);
     assert_eq!(reads.list(project, &ListFilter::default(), None, 10).await.unwrap().len(), 2);
     let all: Vec<_> = rows.iter().map(|row| row.id).collect();
     assert_eq!(reads.loads(&all).await.unwrap().iter().map(|row| row.generation.id).collect::<Vec<_>>(), sound);

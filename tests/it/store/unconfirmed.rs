@@ -18,6 +18,7 @@ super::on_both! {
     attempts_in_doubt_are_found_by_what_became_of_them;
     evidence_belongs_to_who_claimed_its_task;
     a_decision_is_open_until_it_came_to_something_and_works_beside_a_server;
+    what_fails_at_its_commit_is_not_acknowledged;
 }
 
 /// A generation of its own whose first attempt is in that state.
@@ -118,5 +119,36 @@ async fn a_decision_is_open_until_it_came_to_something_and_works_beside_a_server
     let newest = decisions.newest(row.id).await.unwrap().unwrap();
     assert_eq!((newest.what.decision, newest.outcome), (Decision::Lost, Some(DecisionOutcome::Done("lost".to_owned()))));
     assert_eq!(bed.number("SELECT count(*) FROM operator_decisions WHERE outcome = 'refused'").await, 1);
+    store.close().await;
+}
+
+/// Lets every insert into a table fail when it commits, and not before: as on a full disk.
+async fn doom(bed: &Bed, table: &str) {
+    bed.meddle("CREATE TABLE nobody (id int PRIMARY KEY)").await;
+    bed.meddle("CREATE TABLE clings (id int REFERENCES nobody (id) DEFERRABLE INITIALLY DEFERRED)").await;
+    let clinging = "INSERT INTO clings VALUES (1);";
+    if bed.is_postgres() {
+        let body = format!("BEGIN {clinging} RETURN NEW; END");
+        bed.meddle(&format!("CREATE FUNCTION cling() RETURNS trigger LANGUAGE plpgsql AS '{body}'")).await;
+        bed.meddle(&format!("CREATE TRIGGER cling AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION cling()")).await;
+    } else {
+        bed.meddle(&format!("CREATE TRIGGER cling AFTER INSERT ON {table} BEGIN {clinging} END")).await;
+    }
+}
+
+async fn what_fails_at_its_commit_is_not_acknowledged(bed: &Bed) {
+    let store = bed.open().await;
+    let doubt = doubtful(&journal(&store), |row| row.state = AttemptState::Unconfirmed).await;
+    doom(bed, "operator_decisions").await;
+    let new =
+        NewDecision { attempt: doubt.id, generation: doubt.generation, decision: Decision::Lost, by: "cli".to_owned(), at: NOW };
+    assert!(store.decisions().insert(new).await.is_err());
+    assert_eq!(bed.number("SELECT count(*) FROM operator_decisions").await, 0);
+    bed.meddle(if bed.is_postgres() { "DROP TRIGGER cling ON operator_decisions" } else { "DROP TRIGGER cling" }).await;
+    if !bed.is_postgres() {
+        bed.meddle("CREATE TRIGGER cling AFTER INSERT ON projects BEGIN INSERT INTO clings VALUES (1); END").await;
+        assert!(store.keys().create_project("films").await.is_err());
+        assert_eq!(store.keys().project_by_name("films").await.unwrap(), None);
+    }
     store.close().await;
 }
