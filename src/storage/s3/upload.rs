@@ -1,7 +1,7 @@
 //! One object on its way into the bucket: small ones by a single PUT, larger ones in parts, of which at most
 //! [`PARTS_IN_FLIGHT`] are under way beside the one that is filling up. Memory is bounded by that, whatever the object's size.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use aws_sdk_s3::{
     error::ProvideErrorMetadata,
@@ -20,6 +20,9 @@ use crate::storage::{
 /// Parts under way at a time: one is sent while the next is handed over; more would only cost memory, for the provider's
 /// download is the slower side.
 pub(super) const PARTS_IN_FLIGHT: usize = 2;
+
+/// How long an abort waits for the parts under way.
+const PARTS_END_WITHIN: Duration = Duration::from_secs(5);
 
 /// After so many parts the part size doubles: 10,000 parts, S3's limit, then carry 5 TB at the smallest part size. Not
 /// earlier, because some servers (Cloudflare R2) want all parts but the last of one size.
@@ -198,9 +201,13 @@ impl Multipart {
         Ok(())
     }
 
-    /// Ends the parts under way first: one that arrives after the abort would stay, unseen and paid for.
+    /// Lets the parts under way end first, for a while: one that arrives after the abort would stay, unseen and paid for, and cutting
+    /// its connection does not take back what was sent.
     async fn abort(mut self, bucket: &Bucket, object: &str) {
-        self.sending.shutdown().await;
+        let ended = async { while self.sending.join_next().await.is_some() {} };
+        if tokio::time::timeout(PARTS_END_WITHIN, ended).await.is_err() {
+            self.sending.shutdown().await;
+        }
         let inner = &bucket.inner;
         let aborted = inner.client.abort_multipart_upload().bucket(&inner.name).key(object).upload_id(&self.id).send().await;
         if let Err(error) = aborted.map_err(|error| fault::read(&error, object)) {
