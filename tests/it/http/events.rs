@@ -33,6 +33,7 @@ use super::{
 use crate::store::bed::Bed;
 
 super::on_both! {
+    a_stream_that_is_cut_a_thousand_times_tells_every_event_once_and_in_order;
     a_generations_stream_begins_at_its_beginning_and_ends_with_it;
     what_is_no_longer_kept_is_said_once;
     what_is_older_than_what_is_kept_is_deleted_and_who_resumes_there_is_told;
@@ -124,11 +125,9 @@ pub async fn finish(app: &TestApp, id: &str) {
     tell(app, id, "generation.failed").await;
 }
 
-#[actix_web::test]
-async fn a_stream_that_is_cut_a_thousand_times_tells_every_event_once_and_in_order() {
+async fn a_stream_that_is_cut_a_thousand_times_tells_every_event_once_and_in_order(bed: &Bed) {
     const CUTS: u32 = 1_000;
-    let app = TestApp::start().await;
-    read_by_its_notifier(&app);
+    let app = app(bed).await;
     let ids = [accepted(&app).await, accepted(&app).await];
     let first = Stream::open(&app, PROJECT, None).await;
     drop(first);

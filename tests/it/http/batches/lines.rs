@@ -17,6 +17,7 @@ super::super::on_both! {
     two_hundred_lines_with_ten_bad_ones_name_each_with_its_line;
     more_errors_than_an_answer_holds_are_counted;
     a_template_in_the_first_line_makes_every_line_a_row_and_a_matrix_makes_all;
+    fifty_thousand_lines_are_taken_as_a_stream_and_one_more_is_refused;
     of_a_body_that_breaks_off_nothing_is_ever_seen;
     a_bad_last_line_discards_what_was_loaded_before_it;
     lines_that_do_not_come_are_not_waited_for;
@@ -112,9 +113,8 @@ async fn arrive(app: &TestApp, body: impl Stream<Item = Piece> + 'static) -> Ans
     app.stream(with_key(request, &app.client), body).await
 }
 
-#[actix_web::test]
-async fn fifty_thousand_lines_are_taken_as_a_stream_and_one_more_is_refused() {
-    let app = TestApp::start().await;
+async fn fifty_thousand_lines_are_taken_as_a_stream_and_one_more_is_refused(bed: &Bed) {
+    let app = TestApp::on(bed).await;
     let line = |i: usize| format!("{{\"modelIdentifier\":\"flux-test\",\"prompt\":\"p{i}\",\"customId\":\"c{i}\"}}\n");
     let body = move |count: usize| -> Vec<Piece> {
         let chunk = |from: usize| Ok(Bytes::from((from..(from + 500).min(count)).map(line).collect::<String>()));
