@@ -135,21 +135,24 @@ fn poller(parts: &Parts) -> ChildSpec {
 fn uploader(parts: &Parts) -> ChildSpec {
     let (parts, freed) = (parts.clone(), Arc::new(Notify::new()));
     child("uploader", ArbiterRole::Assets, move |child| {
-        let assets = Assets {
-            reads: parts.store.reads(),
-            journal: parts.store.journal(&parts.lifeline),
-            videos: parts.store.videos(),
-            registry: Arc::clone(&parts.registry),
-            executor: parts.executor.clone(),
-            storage: parts.storage.clone(),
-            live: parts.live.clone(),
-            clock: parts.clock.clone(),
-            wakes: parts.wakes.clone(),
-            config: Arc::clone(&parts.config),
-            freed: Arc::clone(&freed),
-        };
-        Uploader::new(assets, Arc::clone(&parts.transfers), child)
+        Uploader::new(assets(&parts, Arc::clone(&freed)), Arc::clone(&parts.transfers), child)
     })
+}
+
+pub(super) fn assets(parts: &Parts, freed: Arc<Notify>) -> Assets {
+    Assets {
+        reads: parts.store.reads(),
+        journal: parts.store.journal(&parts.lifeline),
+        videos: parts.store.videos(),
+        registry: Arc::clone(&parts.registry),
+        executor: parts.executor.clone(),
+        storage: parts.storage.clone(),
+        live: parts.live.clone(),
+        clock: parts.clock.clone(),
+        wakes: parts.wakes.clone(),
+        config: Arc::clone(&parts.config),
+        freed,
+    }
 }
 
 fn submission(parts: &Parts) -> Submission {

@@ -10,9 +10,10 @@ use sqlx::ConnectOptions as _;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    app::App,
+    app::{App, children},
     clock::Clock,
     config::{Config, load, polling::StrategyName, simulator::SimulatorConfig},
+    domain::record::{Asset, AssetState},
     observe::sabotage::Act,
     simulator::{RunningSimulator, Simulator},
     store::Scope,
@@ -141,6 +142,22 @@ impl Bed {
         tokio::time::timeout(BOUND, end).await.expect("it ends")
     }
 
+    async fn until(&self, id: &str, what: &str, done: impl Fn(&Value) -> bool) -> Value {
+        let seen = async {
+            loop {
+                let shown = self.show(id).await;
+                if done(&shown) {
+                    return shown;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        match tokio::time::timeout(BOUND, seen).await {
+            Ok(shown) => shown,
+            Err(_) => panic!("{id} never was {what}: {}", self.show(id).await),
+        }
+    }
+
     async fn entries(&self) -> Vec<Value> {
         let ledger: Value =
             self.http.get(format!("{}/ledger?outputs=0", self.simulator.url)).send().await.unwrap().json().await.unwrap();
@@ -157,6 +174,29 @@ impl Bed {
         let body = json!({ "model_name": model.replace("kling-", "kling-v").replace('.', "-"), "prompt": "of nobody" });
         let answer: Value = self.http.post(url).bearer_auth("test-key").json(&body).send().await.unwrap().json().await.unwrap();
         answer["data"]["task_id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
+    /// Moves the results of a generation as somebody does who read their rows before they were stored.
+    async fn move_again(&self, generation: &str) {
+        let (reads, id) = (self.app.parts.store.reads(), generation.parse().unwrap());
+        let assets = children::assets(&self.app.parts, Arc::default());
+        let moving = self.app.sockets.spawn(async move {
+            for asset in reads.load(id).await.unwrap().unwrap().assets {
+                assets.clone().store(Asset { state: AssetState::Pending, storage_key: None, ..asset }).await;
+            }
+        });
+        moving.await.unwrap();
+    }
+
+    /// Waits until nothing is left of a deleted video's files, as far as is known.
+    async fn purged(&self, generation: &str) {
+        let (reads, id) = (self.app.parts.store.reads(), generation.parse().unwrap());
+        let done = self.app.sockets.spawn(async move {
+            while reads.videos_to_purge(10).await.unwrap().contains(&id) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        tokio::time::timeout(BOUND, done).await.expect("it is erased").unwrap();
     }
 
     /// Strikes an actor and waits until it was struck and rebuilt.
@@ -305,54 +345,81 @@ fn an_address_that_expired_is_asked_for_anew_once() {
     });
 }
 
+fn files(folder: &std::path::Path) -> usize {
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.map(|path| if path.is_dir() { files(&path) } else { 1 }).sum()
+}
+
+#[test]
+fn a_stored_result_is_not_moved_again_for_somebody_who_read_before() {
+    let sockets = Arc::new(Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap());
+    actix_rt::System::new().block_on(async {
+        let bed = Bed::new(&sockets).await;
+        let id = bed.submit("kling-2.6", "once").await;
+        let before = bed.ended(&id).await;
+        bed.move_again(&id).await;
+        assert_eq!(bed.show(&id).await["results"], before["results"]);
+        assert_eq!(files(&bed.folder.path().join("media")), 1);
+        bed.close().await;
+    });
+}
+
+/// What is unconfirmed is given up soon, and what turns up late is soon found.
+fn hasty(config: &mut Config) {
+    config.dispatch.not_after_ms = 1_000;
+    config.dispatch.lease_ttl_ms = 100;
+    config.dispatch.reconcile_video_s = 1;
+    config.providers.values_mut().for_each(|provider| provider.submit_timeout_ms = 2_000);
+}
+
+#[test]
+fn a_late_result_of_a_deleted_video_is_paid_for_and_erased() {
+    let sockets = Arc::new(Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap());
+    actix_rt::System::new().block_on(async {
+        let bed = Bed::with(&sockets, hasty).await;
+        let id = bed.submit("kling-2.6", "to be deleted").await;
+        assert_eq!(bed.ended(&id).await["status"], "SUCCESS");
+        let url = format!("{}/v1/videos/{id}", bed.app.url());
+        assert_eq!(bed.http.delete(url).bearer_auth(&bed.key).send().await.unwrap().status(), 200);
+        bed.until(&id, "erased", |shown| shown["results"] == json!([])).await;
+        bed.purged(&id).await;
+        let made = bed.stranger("kling-2.6").await;
+        bed.app.evidence(&id, &made).await.unwrap();
+        let shown = bed.until(&id, "delivered twice", |shown| shown["attempts"][1]["state"] == "delivered").await;
+        bed.purged(&id).await;
+        assert_eq!((files(&bed.folder.path().join("media")), bed.show(&id).await["lateResults"].clone()), (0, json!([])));
+        assert_eq!((&shown["status"], &shown["cost"]["charged"]), (&json!("SUCCESS"), &json!("0.560000")), "{shown}");
+        bed.close().await;
+    });
+}
+
 #[test]
 fn a_second_task_of_one_submit_is_delivered_late_and_evidence_alone_brings_a_given_up_one_back() {
     let sockets = Arc::new(Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap());
     actix_rt::System::new().block_on(async {
-        let hasty = |config: &mut Config| {
-            config.dispatch.not_after_ms = 1_000;
-            config.dispatch.lease_ttl_ms = 100;
-            config.dispatch.reconcile_video_s = 1;
-            config.providers.values_mut().for_each(|provider| provider.submit_timeout_ms = 2_000);
-        };
         let bed = Bed::with(&sockets, hasty).await;
-        let until = async |id: &str, what: &str, done: &dyn Fn(&Value) -> bool| {
-            let seen = async {
-                loop {
-                    let shown = bed.show(id).await;
-                    if done(&shown) {
-                        return shown;
-                    }
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            };
-            match tokio::time::timeout(BOUND, seen).await {
-                Ok(shown) => shown,
-                Err(_) => panic!("{id} never was {what}: {}", bed.show(id).await),
-            }
-        };
         let late = |shown: &Value| shown["lateResults"].as_array().is_some_and(|late| !late.is_empty());
         let task = |shown: &Value| shown["attempts"][0]["providerTaskId"].as_str().map(str::to_owned);
 
         // The provider made two of one: here the second is somebody else's, whose generation is gone.
         let (first, second) = (bed.submit("kling-2.6", "first").await, bed.submit("kling-2.6", "second").await);
-        until(&first, "running", &|shown| task(shown).is_some()).await;
+        bed.until(&first, "running", |shown| task(shown).is_some()).await;
         let made = bed.stranger("kling-2.6").await;
         bed.app.evidence(&first, &made).await.unwrap();
-        let shown = until(&first, "late", &late).await;
+        let shown = bed.until(&first, "late", late).await;
         assert_eq!(shown["status"], "SUCCESS", "{shown}");
         let states: Vec<_> = shown["attempts"].as_array().unwrap().iter().map(|attempt| attempt["state"].clone()).collect();
         assert_eq!(states, ["delivered", "delivered"], "both are paid, so both are delivered");
         assert_eq!(shown["attempts"][1]["providerTaskId"], made.as_str());
-        until(&second, "ended", &|shown| shown["status"] == "SUCCESS").await;
+        bed.until(&second, "ended", |shown| shown["status"] == "SUCCESS").await;
 
         let lost = bed.submit("pollo-2.5", "lost [[sim drop=after]]").await;
-        let shown = until(&lost, "given up", &|shown| shown["status"] == "FAILED").await;
+        let shown = bed.until(&lost, "given up", |shown| shown["status"] == "FAILED").await;
         assert_eq!(shown["error"]["code"], "SUBMISSION_UNCONFIRMED");
         let entries = bed.entries().await;
         let billed = entries.iter().find(|entry| entry["prompt"].as_str().unwrap().contains("lost")).unwrap();
         bed.app.evidence(&lost, billed["taskId"].as_str().unwrap()).await.unwrap();
-        let shown = until(&lost, "late", &late).await;
+        let shown = bed.until(&lost, "late", late).await;
         assert_eq!((shown["status"].as_str(), shown["cost"]["atRisk"].as_str()), (Some("FAILED"), Some("0.000000")), "{shown}");
         bed.close().await;
     });

@@ -82,9 +82,20 @@ impl Assets {
         freed.notify_one();
     }
 
+    /// A late result of a video that was deleted is moved, too, since it is paid; noted first as one to erase, it goes from there.
     async fn move_one(&self, asset: Asset) {
         let Ok(Some(loaded)) = self.reads.load(asset.generation).await else { return };
+        // Who found it may have read before an earlier transfer was committed: moved again, its file would belong to no row.
+        if !loaded.assets.iter().any(|row| row.id == asset.id && row.state == AssetState::Pending) {
+            return;
+        }
         let Some(attempt) = loaded.attempts.iter().find(|attempt| attempt.id == asset.attempt).cloned() else { return };
+        if loaded.generation.state().terminal()
+            && let Err(error) = self.videos.unpurged(asset.generation).await
+        {
+            tracing::warn!(asset.id = %asset.id, error = %error, "a late result waits for the database");
+            return;
+        }
         let span = tracing::info_span!(
             "store", generation.id = %asset.generation, provider = %attempt.provider, request.id = %loaded.generation.request_id
         );

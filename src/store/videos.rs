@@ -50,8 +50,20 @@ impl Videos {
     /// # Errors
     /// `Timeout`, `Unavailable`.
     pub async fn purged(&self, id: GenerationId, at: Timestamp) -> Result<(), StoreError> {
+        self.note(id, Some(at)).await
+    }
+
+    /// Notes that a file comes after all. Nothing happens where the video was not deleted.
+    ///
+    /// # Errors
+    /// `Timeout`, `Unavailable`.
+    pub async fn unpurged(&self, id: GenerationId) -> Result<(), StoreError> {
+        self.note(id, None).await
+    }
+
+    async fn note(&self, id: GenerationId, purged_at: Option<Timestamp>) -> Result<(), StoreError> {
         let update = Entity::update_many()
-            .col_expr(Column::PurgedAt, Expr::value(Some(at.0)))
+            .col_expr(Column::PurgedAt, Expr::value(purged_at.map(|at| at.0)))
             .filter(Column::GenerationId.eq(id.0))
             .exec(&self.database);
         match tokio::time::timeout(self.longest, update).await {
