@@ -34,6 +34,10 @@ const WRITER_CACHE: &str = "-32768";
 /// Texts that the SQLite writer keeps prepared: for each table seven sizes, and what goes together.
 const PREPARED: usize = 512;
 
+/// For PostgreSQL's writers, whose every statement names its rows by their keys. How many those are the planner cannot see in a JSON text;
+/// it takes 100, and up to some ten thousand rows of a table it would rather read all of it for every commit.
+const BY_KEY: [(&str, &str); 3] = [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
+
 /// How long a command waits for another process's write lock (SQLite).
 const BUSY: Duration = Duration::from_secs(10);
 /// How long opening a connection may take.
@@ -116,7 +120,10 @@ impl Target {
                     .statement_cache_capacity(PREPARED);
                 Ok(Connection::Sqlite(Pipeline::new(SqliteConnection::connect_with(&options).await?)))
             }
-            Place::Postgres(options) => Ok(Connection::Postgres(Bundle::new(self.session(options, self.write_timeout).await?))),
+            Place::Postgres(options) => {
+                let session = bounded(limited(options, self.write_timeout).options(BY_KEY).connect()).await?;
+                Ok(Connection::Postgres(Bundle::new(session)))
+            }
         }
     }
 
@@ -126,10 +133,6 @@ impl Target {
             Place::Sqlite(_) => Ok(None),
             Place::Postgres(options) => bounded(options.as_ref().clone().disable_statement_logging().connect()).await.map(Some),
         }
-    }
-
-    async fn session(&self, options: &PgConnectOptions, longest: Duration) -> Result<PgConnection, sqlx::Error> {
-        bounded(limited(options, longest).connect()).await
     }
 
     fn sqlite(&self, path: &Path) -> SqliteConnectOptions {
@@ -198,6 +201,8 @@ fn limited(options: &PgConnectOptions, longest: Duration) -> PgConnectOptions {
         ("idle_in_transaction_session_timeout", longest.as_str()),
         ("synchronous_commit", "on"),
         ("default_transaction_isolation", "read committed"),
+        // Compiling one of these statements takes longer than running it a thousand times.
+        ("jit", "off"),
     ])
 }
 
