@@ -50,12 +50,13 @@ fn main() -> Outcome<()> {
         wish.limits.in_flight = count.parse()?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut folders = Vec::new();
     for place in bed::places(after("--db"))? {
         let bed = Bed::make(wish, place, &runtime)?;
         let found = runtime.block_on(load::measure(&bed, wish.limits));
         let closed = bed.close(&runtime);
         report::print(wish, &found?)?;
-        closed?;
+        folders.push(closed?);
     }
     report::comparison(wish)
 }

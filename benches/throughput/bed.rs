@@ -112,17 +112,19 @@ impl Bed {
         self.simulator.0.id()
     }
 
-    /// Ends the service as an operator would, then the rest.
-    pub fn close(mut self, runtime: &Runtime) -> Outcome<()> {
+    /// Ends the service as an operator would, then the rest. The folder is left to the caller: ext4 without a journal gives out no inode
+    /// that was deleted in the last minutes, and looks for others at the cost of whoever makes files next (`recently_deleted` in
+    /// the kernel's `fs/ext4/ialloc.c`).
+    pub fn close(mut self, runtime: &Runtime) -> Outcome<tempfile::TempDir> {
         let pid = self.service.0.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status()?;
         let ended = runtime.block_on(until(|| Ok(self.service.0.try_wait()?)))?;
-        let Self { server, simulator, service, .. } = self;
+        let Self { folder, server, simulator, service, .. } = self;
         drop((simulator, service));
         if let Some(server) = server {
             runtime.block_on(server.drop())?;
         }
-        if ended.success() { Ok(()) } else { Err(format!("the service ended with {ended}").into()) }
+        if ended.success() { Ok(folder) } else { Err(format!("the service ended with {ended}").into()) }
     }
 }
 
