@@ -1,7 +1,7 @@
 //! From a decision to a journal entry: applies the machines' events to loaded rows and collects what rides along in the commit
 //! (history, events). Pure, but for [`commit`], which loads, decides and hands in until the entry is judged.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     domain::{
@@ -181,6 +181,9 @@ impl Change {
         if end.failure.is_some() {
             attempt.failure.clone_from(&end.failure);
         }
+        // Of two ends that are decided at once the second may have read the clock first. What is late is told by their order.
+        let ends = loaded.attempts.iter().map(|other| other.ended_at).chain([loaded.generation.ended_at]);
+        self.at = ends.flatten().map(|end| end.plus(Duration::from_millis(1))).fold(self.at, Ord::max);
         self.attempt(attempt, end.event, end.reason)?;
         let delivered = end.ending == Ending::Delivered;
         let open = self.generation.slots().at(attempt.slot) == Some(Slot::Open);

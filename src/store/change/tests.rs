@@ -36,6 +36,8 @@ struct Step {
     drop: Option<bool>,
     /// Decided on the rows as they were this many commits ago.
     stale: usize,
+    /// Decided so many milliseconds before others that were committed earlier.
+    early: i64,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -55,8 +57,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let drop = prop_oneof![12 => Just(None), 1 => any::<bool>().prop_map(Some)];
     let cost = prop_oneof![3 => Just(None), 1 => (0_i64..900_000).prop_map(Some)];
     let stale = prop_oneof![5 => Just(0_usize), 1 => 1_usize..4];
-    let step = (0_usize..6, event, ending, cost, any::<bool>(), any::<bool>(), drop, stale);
-    let step = step.prop_map(|(attempt, event, ending, cost, at_accept, unbilled, drop, stale)| Step {
+    let step = (0_usize..6, event, ending, cost, any::<bool>(), any::<bool>(), drop, stale, 0_i64..3);
+    let step = step.prop_map(|(attempt, event, ending, cost, at_accept, unbilled, drop, stale, early)| Step {
         attempt,
         event,
         ending,
@@ -65,6 +67,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         unbilled,
         drop,
         stale,
+        early,
     });
     proptest::collection::vec(step, 1..40)
 }
@@ -146,7 +149,7 @@ fn new_attempt(generation: &Generation, n: u16, slot: u16) -> NewAttempt {
 
 /// What a stage would make of the step; none when the machines do not allow it.
 fn decide(loaded: &Loaded, step: &Step) -> Option<Transition> {
-    let mut change = Change::of(&loaded.generation, NOW);
+    let mut change = Change::of(&loaded.generation, Timestamp(NOW.0 - step.early));
     if let Some(cancel) = step.drop {
         let event = if cancel { GenerationEvent::Cancel } else { GenerationEvent::Drop };
         change.advance(&event, None, "dropped").ok()?;
@@ -250,7 +253,17 @@ fn kinds(steps: &[Step]) -> Vec<(u16, &'static str, i64, i64, i64)> {
 }
 
 fn step(event: AttemptEvent) -> Step {
-    Step { attempt: 0, event, ending: Ending::Final, cost: None, at_accept: true, unbilled: false, drop: None, stale: 0 }
+    Step {
+        attempt: 0,
+        event,
+        ending: Ending::Final,
+        cost: None,
+        at_accept: true,
+        unbilled: false,
+        drop: None,
+        stale: 0,
+        early: 0,
+    }
 }
 
 const P: i64 = PRICE.0;
@@ -294,4 +307,27 @@ fn a_lost_answer_is_at_risk_until_late_evidence_charges_it_and_a_resubmit_holds_
 fn what_is_dropped_before_a_submit_is_released() {
     let dropped = Step { drop: Some(false), ..step(AttemptEvent::Accepted) };
     assert_eq!(kinds(&[dropped]), [(0, "hold", P, 0, 0), (0, "release", -P, 0, 0)]);
+}
+
+#[test]
+fn ends_have_the_order_of_their_commits_whatever_the_clock_said_before() {
+    let (mut loaded, late) = (born(2), "generation.late_result");
+    let of = |attempt, event| Step { attempt, ..step(event) };
+    let own = |attempt| [AttemptEvent::Accepted, AttemptEvent::Finished].map(|event| of(attempt, event));
+    let submits = [of(9, AttemptEvent::Accepted), of(9, AttemptEvent::Accepted)];
+    let first = Step { early: 1, ..of(0, AttemptEvent::Stored) };
+    for step in submits.into_iter().chain(own(0)).chain(own(1)).chain([of(1, AttemptEvent::Stored), first]) {
+        let entry = decide(&loaded, &step).unwrap();
+        assert!(entry.events.iter().all(|event| event.kind != late));
+        loaded = after(loaded, &entry);
+    }
+    let end = loaded.generation.ended_at.unwrap();
+    assert!(loaded.attempts.iter().all(|attempt| attempt.ended_at.unwrap() <= end), "{:?} {end:?}", loaded.attempts);
+    // A second task of one submit, which was delivered while that end was decided.
+    let mut second = new_attempt(&loaded.generation, 3, 0).attempt;
+    second.state = AttemptState::Storing;
+    loaded.attempts.push(second);
+    let entry = decide(&loaded, &Step { early: 1, ..of(2, AttemptEvent::Stored) }).unwrap();
+    assert_eq!(entry.events.iter().map(|event| event.kind).collect::<Vec<_>>(), [late]);
+    assert!(entry.attempts[0].ended_at.unwrap() > end);
 }
