@@ -266,3 +266,27 @@ async fn only_commits_that_wrote_are_counted(bed: &Bed) {
     assert_eq!(journal.counts().commits, 2);
     store.close().await;
 }
+
+/// Of young tables the planner knows nothing, and of a JSON text not how many keys are in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_commit_reads_a_whole_table_of_postgresql() {
+    let Some(bed) = Bed::postgres().await else { return };
+    let store = bed.open().await;
+    let journal = journal(&store);
+    for n in 0..30 {
+        let (entry, attempt) = intent(&born(&journal).await, 1);
+        assert_eq!(journal.transition(entry).await.unwrap(), Verdict::Won);
+        assert_eq!(journal.evidence(learned(&attempt, &format!("t-{n}"))).await.unwrap(), EvidenceVerdict::Recorded);
+    }
+    // A session hands in its counts when it ends.
+    store.close().await;
+    let counts = |what: &str, of: &str| format!("SELECT sum({what})::bigint FROM pg_stat_user_tables WHERE relname IN ({of})");
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+    while bed.number(&counts("n_tup_ins", "'generations', 'attempts', 'provider_tasks'")).await < 90 {
+        assert!(tokio::time::Instant::now() < deadline, "the counts never come");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let tables = "'generations', 'attempts', 'assets', 'provider_tasks', 'history', 'ledger', 'spend_days', 'submit_evidence'";
+    assert_eq!(bed.number(&counts("seq_tup_read", tables)).await, 0);
+    bed.drop_all().await;
+}
