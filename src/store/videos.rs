@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-use entities::hidden_videos::{ActiveModel, Column, Entity};
+use entities::{
+    assets,
+    hidden_videos::{ActiveModel, Column, Entity},
+};
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter,
+    ColumnTrait, DatabaseConnection, EntityTrait, ExprTrait as _, QueryFilter, QuerySelect, QueryTrait, UpdateMany,
     sea_query::{Expr, OnConflict},
 };
 
 use crate::{
     domain::{
         id::{GenerationId, ProjectId},
+        record::AssetState,
         time::Timestamp,
     },
     store::StoreError,
@@ -45,12 +49,19 @@ impl Videos {
         }
     }
 
-    /// Notes that nothing is left of a deleted video's files.
+    /// Notes that nothing is left of a deleted video's files. Where a result came while they were being erased, nothing happens: the
+    /// sweep comes again.
     ///
     /// # Errors
     /// `Timeout`, `Unavailable`.
     pub async fn purged(&self, id: GenerationId, at: Timestamp) -> Result<(), StoreError> {
-        self.note(id, Some(at)).await
+        let left = [AssetState::Pending, AssetState::Stored, AssetState::Linked].map(AssetState::number);
+        let left = assets::Entity::find()
+            .select_only()
+            .column(assets::Column::Id)
+            .filter(assets::Column::GenerationId.eq(id.0))
+            .filter(assets::Column::State.is_in(left));
+        self.note(noting(id, Some(at)).filter(Expr::exists(left.into_query()).not())).await
     }
 
     /// Notes that a file comes after all. Nothing happens where the video was not deleted.
@@ -58,17 +69,18 @@ impl Videos {
     /// # Errors
     /// `Timeout`, `Unavailable`.
     pub async fn unpurged(&self, id: GenerationId) -> Result<(), StoreError> {
-        self.note(id, None).await
+        self.note(noting(id, None)).await
     }
 
-    async fn note(&self, id: GenerationId, purged_at: Option<Timestamp>) -> Result<(), StoreError> {
-        let update = Entity::update_many()
-            .col_expr(Column::PurgedAt, Expr::value(purged_at.map(|at| at.0)))
-            .filter(Column::GenerationId.eq(id.0))
-            .exec(&self.database);
-        match tokio::time::timeout(self.longest, update).await {
+    async fn note(&self, update: UpdateMany<Entity>) -> Result<(), StoreError> {
+        match tokio::time::timeout(self.longest, update.exec(&self.database)).await {
             Ok(done) => Ok(done.map(|_| ())?),
             Err(_) => Err(StoreError::Timeout),
         }
     }
+}
+
+fn noting(id: GenerationId, purged_at: Option<Timestamp>) -> UpdateMany<Entity> {
+    let purged_at = Expr::value(purged_at.map(|at| at.0));
+    Entity::update_many().col_expr(Column::PurgedAt, purged_at).filter(Column::GenerationId.eq(id.0))
 }

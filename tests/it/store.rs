@@ -18,6 +18,7 @@ mod queue;
 mod spool;
 mod transitions;
 mod unconfirmed;
+mod videos;
 mod waiting;
 mod wire;
 
