@@ -11,9 +11,9 @@ pub struct Model {
     /// The generation.
     #[sea_orm(primary_key, auto_increment = false)]
     pub generation_id: Uuid,
-    /// 1, 2, … within the generation.
+    /// Rises within the generation. On SQLite it is the row's key alone, and a column `prev` there names the row before.
     #[sea_orm(primary_key, auto_increment = false)]
-    pub seq: i32,
+    pub seq: i64,
     /// Attempt number; 0 for the generation itself.
     pub attempt: i32,
     /// State before.

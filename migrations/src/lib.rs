@@ -11,6 +11,7 @@ mod m0009_balances;
 mod m0010_quotas;
 mod m0011_openai;
 mod m0012_deletion;
+mod m0013_history;
 
 use sea_orm_migration::prelude::*;
 
@@ -33,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_quotas::Migration),
             Box::new(m0011_openai::Migration),
             Box::new(m0012_deletion::Migration),
+            Box::new(m0013_history::Migration),
         ]
     }
 }

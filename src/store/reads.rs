@@ -7,6 +7,7 @@ mod dependencies;
 mod claims;
 mod deliveries;
 pub mod events;
+mod history;
 mod list;
 mod owed;
 pub mod queue;
@@ -25,7 +26,7 @@ use std::{
     time::Duration,
 };
 
-use entities::{assets, attempt_payloads, attempts, generation_payloads, generations, history, submit_evidence};
+use entities::{assets, attempt_payloads, attempts, generation_payloads, generations, submit_evidence};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
     sea_query::{self, Expr},
@@ -34,13 +35,14 @@ use uuid::Uuid;
 
 pub use dependencies::PlaceRow;
 pub use events::{OutboxMarks, OutboxPage};
+pub use history::HistoryRow;
 pub use list::ListFilter;
-pub use rows::{EvidenceRow, HistoryRow, Loaded, StateCounts};
+pub use rows::{EvidenceRow, Loaded, StateCounts};
 pub use spend::{Spend, SpendBy, SpendFilter, SpendRow};
 pub use videos::VideoPage;
 pub use waiting::{SlotRow, Took, WaitingRow};
 
-use rows::{StateCount, assemble, counted, evidence_row, grouped, history_row, parse};
+use rows::{StateCount, assemble, counted, evidence_row, grouped, parse};
 
 use crate::{
     domain::{
@@ -292,18 +294,6 @@ impl Reads {
             query = query.filter(assets::Column::Id.gt(after.0));
         }
         Ok(self.sound(self.bounded(query.all(&self.database)).await?, map::asset))
-    }
-
-    /// What happened, in order. A generation's first 1,000 rows.
-    ///
-    /// # Errors
-    /// As every read.
-    pub async fn history(&self, id: GenerationId) -> Result<Vec<HistoryRow>, StoreError> {
-        let query = history::Entity::find()
-            .filter(history::Column::GenerationId.eq(id.0))
-            .order_by_asc(history::Column::Seq)
-            .limit(LONGEST_LIST);
-        Ok(self.sound(self.bounded(query.all(&self.database)).await?, history_row))
     }
 
     /// What providers told us about an attempt, in the order it was written.

@@ -7,6 +7,7 @@ mod births;
 mod books;
 mod claims;
 mod evidence;
+mod history;
 mod keys;
 mod lifecycle;
 mod limits;

@@ -121,7 +121,7 @@ pub const LOCK_BATCHES: (&str, &str) = (
         'cancelled', b.cancelled, 'running', b.running, 'ended', b.ended, 'places', b.places, 'spent', b.spent,
         'charged', b.charged)
      FROM json_each(?1) AS j CROSS JOIN batches b ON b.id = unhex(j.value)",
-    "SELECT 4, b.id, 0, 0::int2, false, 0, to_json(b)::text FROM batches b
+    "SELECT 4, b.id, 0, 0::int2, false, 0::int8, to_json(b)::text FROM batches b
      WHERE b.id = ANY (ARRAY(SELECT json_array_elements_text($1::json)::uuid)) ORDER BY b.id FOR UPDATE",
 );
 

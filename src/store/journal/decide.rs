@@ -12,6 +12,8 @@ use crate::store::{entry::Guard, shards::Held};
 pub struct Present {
     /// Whether this node's row says that it lives.
     pub alive: bool,
+    /// SQLite: the newest history row of all; 0: there is none.
+    pub newest: i64,
     /// Generations.
     pub generations: HashMap<Uuid, GenerationNow>,
     /// Versions of attempts.
@@ -31,8 +33,8 @@ pub struct GenerationNow {
     pub shard: i16,
     /// Whether a cancel was requested.
     pub cancel_requested: bool,
-    /// The last sequence number of its history.
-    pub last_seq: i32,
+    /// The last row of its history; 0: there is none.
+    pub head: i64,
 }
 
 /// Whether the entry may be written: the node lives, it holds the shard, the generation is there, every version is the one
@@ -70,7 +72,8 @@ mod tests {
     fn present() -> Present {
         Present {
             alive: true,
-            generations: HashMap::from([(id(1), GenerationNow { version: 4, shard: 7, cancel_requested: false, last_seq: 0 })]),
+            newest: 0,
+            generations: HashMap::from([(id(1), GenerationNow { version: 4, shard: 7, cancel_requested: false, head: 0 })]),
             attempts: HashMap::from([(id(2), 1)]),
             assets: HashMap::from([(id(3), 0)]),
             batches: Batches::default(),

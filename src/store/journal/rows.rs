@@ -70,13 +70,20 @@ pub struct Changed {
 #[derive(Debug, Clone, Serialize)]
 pub struct HistoryLine {
     generation_id: Uuid,
-    /// Set by the writer.
-    pub seq: i32,
+    seq: i64,
+    prev: Option<i64>,
     attempt: i32,
     from_state: &'static str,
     to_state: &'static str,
     reason: String,
     at: i64,
+}
+
+impl HistoryLine {
+    /// The row under this number, behind that one, as JSON.
+    pub fn numbered(&self, seq: i64, prev: Option<i64>) -> serde_json::Result<String> {
+        serde_json::to_string(&Self { seq, prev, ..self.clone() })
+    }
 }
 
 impl Move {
@@ -176,6 +183,7 @@ fn history_line(row: &History) -> HistoryLine {
     HistoryLine {
         generation_id: row.generation.0,
         seq: 0,
+        prev: None,
         attempt: i32::from(row.attempt),
         from_state: row.from,
         to_state: row.to,

@@ -101,7 +101,8 @@ pub fn update_values(table: &str, columns: Columns, rows: usize) -> String {
     format!("UPDATE OR ROLLBACK {table} SET {set} FROM (VALUES {}) AS j WHERE {table}.id = j.column1", values(columns, rows))
 }
 
-fn values(columns: Columns, rows: usize) -> String {
+/// SQLite: so many rows of parameters.
+pub fn values(columns: Columns, rows: usize) -> String {
     let row = format!("({})", vec!["?"; columns.len()].join(","));
     vec![row; rows].join(",")
 }

@@ -2,7 +2,7 @@
 
 use super::{
     connection::Dialect,
-    sql::{Columns, Rows, Type, insert, insert_values, update, update_values},
+    sql::{Columns, Rows, Type, insert, insert_values, update, update_values, values},
 };
 
 /// What a row of the locking reads is: they answer one shape, so that they can go together. 0 is the node's own row.
@@ -14,16 +14,16 @@ pub const ASSET: i32 = 3;
 /// As above.
 pub const BATCH: i32 = 4;
 
-/// The parameter is the node's id. A taker's update waits for this share lock, or we wait for it and then find nothing.
+/// The parameter is the node's id; on SQLite it answers the newest history row of all, too. A taker's update waits for this share lock, or we wait for it and then find nothing.
 pub const FENCE: (&str, &str) = (
-    "SELECT 0, id, 0, 0, 0, 0, NULL FROM nodes WHERE id = unhex(?1) AND dead_at IS NULL",
-    "SELECT 0, id, 0, 0::int2, false, 0, NULL::text FROM nodes WHERE id = $1::uuid AND dead_at IS NULL FOR SHARE",
+    "SELECT 0, id, 0, 0, 0, (SELECT coalesce(max(seq), 0) FROM history), NULL
+     FROM nodes WHERE id = unhex(?1) AND dead_at IS NULL",
+    "SELECT 0, id, 0, 0::int2, false, 0::int8, NULL::text FROM nodes WHERE id = $1::uuid AND dead_at IS NULL FOR SHARE",
 );
 
 /// Reads and locks generations, with the end of their history; the parameter is a list of ids.
 pub const LOCK_GENERATIONS: (&str, &str) = (
-    "SELECT 1, g.id, g.version, g.shard, g.cancel_requested_at IS NOT NULL,
-        coalesce((SELECT max(h.seq) FROM history h WHERE h.generation_id = g.id), 0), NULL
+    "SELECT 1, g.id, g.version, g.shard, g.cancel_requested_at IS NOT NULL, coalesce(g.history_head, 0), NULL
      FROM json_each(?1) AS j CROSS JOIN generations g ON g.id = unhex(j.value)",
     "SELECT 1, g.id, g.version, g.shard, g.cancel_requested_at IS NOT NULL,
         coalesce((SELECT max(h.seq) FROM history h WHERE h.generation_id = g.id), 0), NULL::text
@@ -33,14 +33,14 @@ pub const LOCK_GENERATIONS: (&str, &str) = (
 /// Reads and locks attempts.
 pub const LOCK_ATTEMPTS: (&str, &str) = (
     "SELECT 2, a.id, a.version, 0, 0, 0, NULL FROM json_each(?1) AS j CROSS JOIN attempts a ON a.id = unhex(j.value)",
-    "SELECT 2, a.id, a.version, 0::int2, false, 0, NULL::text FROM attempts a
+    "SELECT 2, a.id, a.version, 0::int2, false, 0::int8, NULL::text FROM attempts a
      WHERE a.id = ANY (ARRAY(SELECT json_array_elements_text($1::json)::uuid)) ORDER BY a.id FOR UPDATE",
 );
 
 /// Reads and locks assets.
 pub const LOCK_ASSETS: (&str, &str) = (
     "SELECT 3, a.id, a.version, 0, 0, 0, NULL FROM json_each(?1) AS j CROSS JOIN assets a ON a.id = unhex(j.value)",
-    "SELECT 3, a.id, a.version, 0::int2, false, 0, NULL::text FROM assets a
+    "SELECT 3, a.id, a.version, 0::int2, false, 0::int8, NULL::text FROM assets a
      WHERE a.id = ANY (ARRAY(SELECT json_array_elements_text($1::json)::uuid)) ORDER BY a.id FOR UPDATE",
 );
 
@@ -56,6 +56,8 @@ const GENERATION_CHANGE: Columns = &[
     ("failure", Type::Text),
     // Given by the writer where a line of a batch ends, and null otherwise: what has ended never changes again.
     ("batch_seq", Type::Int),
+    // Last: see below.
+    ("history_head", Type::Big),
 ];
 
 /// What a transition may change of an attempt; never what was sent, except its deadline when the same is sent again.
@@ -153,10 +155,22 @@ const HISTORY: Columns = &[
     ("to_state", Type::Text),
     ("reason", Type::Text),
     ("at", Type::Big),
+    // Last: see below.
+    ("prev", Type::Big),
 ];
+
+/// On SQLite history is a chain, which begins at its generation; PostgreSQL finds it by its key.
+const fn unchained(columns: Columns) -> Columns {
+    match columns.split_last() {
+        Some((_, others)) => others,
+        None => columns,
+    }
+}
 
 const EVENT: Columns =
     &[("generation_id", Type::Id), ("batch_id", Type::Id), ("project_id", Type::Id), ("kind", Type::Text), ("at", Type::Big)];
+
+const HEAD: Columns = &[("id", Type::Id), ("history_head", Type::Big)];
 
 const ATTEMPT_PAYLOAD: Columns = &[("attempt_id", Type::Id), ("request", Type::Text)];
 
@@ -164,7 +178,16 @@ const ATTEMPT_PAYLOAD: Columns = &[("attempt_id", Type::Id), ("request", Type::T
 pub static UPDATE_GENERATIONS: Rows = Rows::new(
     GENERATION_CHANGE,
     |rows| update_values("generations", GENERATION_CHANGE, rows),
-    || update("generations", GENERATION_CHANGE),
+    || update("generations", unchained(GENERATION_CHANGE)),
+);
+/// SQLite: where the history of generations ends whose rows do not change otherwise.
+pub static UPDATE_HEADS: Rows = Rows::new(
+    HEAD,
+    |rows| {
+        let rows = values(HEAD, rows);
+        format!("UPDATE OR ROLLBACK generations SET history_head = j.column2 FROM (VALUES {rows}) AS j WHERE id = j.column1")
+    },
+    String::new,
 );
 /// Changes attempts.
 pub static UPDATE_ATTEMPTS: Rows =
@@ -191,8 +214,11 @@ pub static INSERT_ASSETS: Rows = Rows::new(
     || insert(Dialect::Postgres, "assets", ASSET_ROW, ""),
 );
 /// History.
-pub static INSERT_HISTORY: Rows =
-    Rows::new(HISTORY, |rows| insert_values("history", HISTORY, "", rows), || insert(Dialect::Postgres, "history", HISTORY, ""));
+pub static INSERT_HISTORY: Rows = Rows::new(
+    HISTORY,
+    |rows| insert_values("history", HISTORY, "", rows),
+    || insert(Dialect::Postgres, "history", unchained(HISTORY), ""),
+);
 /// Events.
 pub static INSERT_EVENTS: Rows =
     Rows::new(EVENT, |rows| insert_values("events", EVENT, "", rows), || insert(Dialect::Postgres, "events", EVENT, ""));

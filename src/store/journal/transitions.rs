@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use serde_json::json;
 use sqlx::Error;
 use uuid::Uuid;
 
@@ -12,7 +13,7 @@ use super::{
     Scope,
     batches::LOCK_BATCHES,
     books::{self, Writing},
-    connection::Connection,
+    connection::{Connection, Dialect},
     decide::{GenerationNow, Present, wins},
     lane::{Lane, Written},
     rows::Move,
@@ -20,6 +21,7 @@ use super::{
     tables::{
         ASSET, ATTEMPT, BATCH, FENCE, GENERATION, INSERT_ASSETS, INSERT_ATTEMPT_PAYLOADS, INSERT_ATTEMPTS, INSERT_EVENTS,
         INSERT_HISTORY, LOCK_ASSETS, LOCK_ATTEMPTS, LOCK_GENERATIONS, UPDATE_ASSETS, UPDATE_ATTEMPTS, UPDATE_GENERATIONS,
+        UPDATE_HEADS,
     },
 };
 use crate::{
@@ -190,7 +192,7 @@ impl Named {
 
 /// A row of the locking reads: what it is of, its id, version, shard, whether a cancel was requested, the end of its history, and more
 /// that only a batch has.
-type Found = (i32, Uuid, i32, i16, bool, i32, Option<String>);
+type Found = (i32, Uuid, i32, i16, bool, i64, Option<String>);
 
 /// Reads and locks the fence first, then rows by table and id: always in this order, so that two writers never wait for each
 /// other in a circle.
@@ -209,15 +211,15 @@ pub async fn lock(connection: &mut Connection, scope: &Scope, named: &Named) -> 
     }
     let mut present = Present::default();
     let rows: Vec<Found> = connection.rows_of(&queries).await?;
-    for (what, id, version, shard, cancel_requested, last_seq, batch) in rows {
+    for (what, id, version, shard, cancel_requested, line, batch) in rows {
         match what {
             GENERATION => {
-                present.generations.insert(id, GenerationNow { version, shard, cancel_requested, last_seq });
+                present.generations.insert(id, GenerationNow { version, shard, cancel_requested, head: line });
             }
             ATTEMPT => drop(present.attempts.insert(id, version)),
             ASSET => drop(present.assets.insert(id, version)),
             BATCH => present.batches.put(batch.as_deref().unwrap_or_default())?,
-            _ => present.alive = true,
+            _ => (present.alive, present.newest) = (true, line),
         }
     }
     Ok(present)
@@ -228,8 +230,17 @@ fn apply(connection: &mut Connection, winners: &[(&Move, &BatchNews)], present: 
     let rows = |of: fn(&Move) -> &[String]| -> Vec<&str> {
         winners.iter().flat_map(|(entry, _)| of(entry)).map(String::as_str).collect()
     };
-    let generations: Vec<Cow<'_, str>> = winners.iter().filter_map(|(entry, news)| numbered(entry, news)).collect();
+    let chained = connection.dialect() == Dialect::Sqlite;
+    let (history, heads) = history(winners, present, chained)?;
+    let changed = winners.iter().zip(&heads);
+    let generations: Vec<Cow<'_, str>> =
+        changed.clone().filter_map(|((entry, news), head)| numbered(entry, news, chained.then_some(*head))).collect();
     write(connection, &UPDATE_GENERATIONS, &generations);
+    if chained {
+        let told = changed.filter(|((entry, _), _)| entry.row.is_none() && !entry.history.is_empty());
+        let heads: Vec<_> = told.map(|((entry, _), head)| json!({"id": entry.generation, "history_head": head}).to_string()).collect();
+        write(connection, &UPDATE_HEADS, &heads);
+    }
     let attempts: Vec<&str> = winners.iter().flat_map(|(entry, _)| &entry.attempts).map(|row| row.row.as_str()).collect();
     write(connection, &UPDATE_ATTEMPTS, &attempts);
     write(connection, &INSERT_ATTEMPTS, &rows(|entry| &entry.new_attempts));
@@ -237,16 +248,22 @@ fn apply(connection: &mut Connection, winners: &[(&Move, &BatchNews)], present: 
     let assets: Vec<&str> = winners.iter().flat_map(|(entry, _)| &entry.assets).map(|row| row.row.as_str()).collect();
     write(connection, &UPDATE_ASSETS, &assets);
     write(connection, &INSERT_ASSETS, &rows(|entry| &entry.new_assets));
-    write(connection, &INSERT_HISTORY, &history(winners, present)?);
+    write(connection, &INSERT_HISTORY, &history);
     write(connection, &INSERT_EVENTS, &late(Mistake::OutboxLate, events(winners, present)?));
     present.batches.write(connection)
 }
 
-/// The generation's row; one that ends a line of a batch says the how-manieth end it is.
-fn numbered<'a>(entry: &'a Move, news: &BatchNews) -> Option<Cow<'a, str>> {
+/// The generation's row; with what the writer alone knows: the how-manieth end of its batch it is, and where its history ends.
+fn numbered<'a>(entry: &'a Move, news: &BatchNews, head: Option<i64>) -> Option<Cow<'a, str>> {
     let row = entry.row.as_deref()?;
-    let (Some(ended), Some(open)) = (news.ended, row.strip_suffix('}')) else { return Some(Cow::Borrowed(row)) };
-    Some(Cow::Owned(format!("{open},\"batch_seq\":{ended}}}")))
+    let numbers = [("batch_seq", news.ended.map(i64::from)), ("history_head", head.filter(|head| *head > 0))];
+    let mut text = Cow::Borrowed(row);
+    for (name, number) in numbers {
+        if let (Some(number), Some(open)) = (number, text.strip_suffix('}')) {
+            text = Cow::Owned(format!("{open},\"{name}\":{number}}}"));
+        }
+    }
+    Some(text)
 }
 
 /// What clients are told: of each generation, and after it what that made of its batch.
@@ -259,18 +276,22 @@ fn events(winners: &[(&Move, &BatchNews)], present: &Present) -> Result<Vec<Stri
     Ok(rows)
 }
 
-/// Numbers the history: each generation's goes on where it stood.
-fn history(winners: &[(&Move, &BatchNews)], present: &Present) -> Result<Vec<String>, Error> {
-    let mut lines = Vec::new();
+/// The history's rows, numbered, and the last one of each winner. A generation's go on where they stood; on SQLite they go where the
+/// table ends.
+fn history(winners: &[(&Move, &BatchNews)], present: &Present, chained: bool) -> Result<(Vec<String>, Vec<i64>), Error> {
+    let (mut lines, mut heads, mut newest) = (Vec::new(), Vec::with_capacity(winners.len()), present.newest);
     for (entry, _) in winners {
-        let last = present.generations.get(&entry.generation).map_or(0, |now| now.last_seq);
-        for (line, seq) in entry.history.iter().zip(last.saturating_add(1)..) {
-            let mut line = line.clone();
-            line.seq = seq;
-            lines.push(serde_json::to_string(&line).map_err(|error| Error::Encode(Box::new(error)))?);
+        let mut head = present.generations.get(&entry.generation).map_or(0, |now| now.head);
+        for line in &entry.history {
+            newest += 1;
+            let seq = if chained { newest } else { head + 1 };
+            let prev = (head > 0).then_some(head);
+            lines.push(line.numbered(seq, prev).map_err(|error| Error::Encode(Box::new(error)))?);
+            head = seq;
         }
+        heads.push(head);
     }
-    Ok(lines)
+    Ok((lines, heads))
 }
 
 /// Lets rows wait for the next trip. Every row must arrive: fewer would be a lost write.

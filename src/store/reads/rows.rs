@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use entities::{assets, attempts, generations, history, submit_evidence};
+use entities::{assets, attempts, generations, submit_evidence};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
@@ -25,23 +25,6 @@ pub struct Loaded {
     pub attempts: Vec<Attempt>,
     /// Its assets by output index.
     pub assets: Vec<Asset>,
-}
-
-/// A row of the history.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HistoryRow {
-    /// 1, 2, … within the generation.
-    pub seq: i32,
-    /// Attempt number; 0 for the generation itself.
-    pub attempt: u16,
-    /// State before.
-    pub from: String,
-    /// State after.
-    pub to: String,
-    /// Why.
-    pub reason: String,
-    /// When.
-    pub at: Timestamp,
 }
 
 /// A row of the evidence.
@@ -121,14 +104,6 @@ pub fn assemble(
         attempts: attempts.into_iter().map(map::attempt).collect::<Result<_, _>>()?,
         assets: assets.into_iter().map(map::asset).collect::<Result<_, _>>()?,
     })
-}
-
-/// Reads a row of the history.
-pub fn history_row(row: history::Model) -> Result<HistoryRow, StoreError> {
-    let id = row.generation_id;
-    let attempt = u16::try_from(row.attempt)
-        .map_err(|_| StoreError::Corrupt { what: "history", id: format!("{} {}", GenerationId(id), row.seq) })?;
-    Ok(HistoryRow { seq: row.seq, attempt, from: row.from_state, to: row.to_state, reason: row.reason, at: Timestamp(row.at) })
 }
 
 /// Reads a row of the evidence.

@@ -159,11 +159,7 @@ impl Reads {
         let newest = newest.select_only().column(events::Column::GenerationId);
         let newest = newest.order_by_desc(events::Column::Id).limit(LATELY).into_tuple::<Uuid>();
         let ids = self.bounded(newest.all(&self.database)).await?;
-        let finished = history::Entity::find()
-            .filter(history::Column::GenerationId.is_in(ids.iter().copied()))
-            .filter(history::Column::ToState.eq(AttemptState::Storing.as_str()))
-            .limit(LONGEST_LIST);
-        let finished = self.bounded(finished.all(&self.database)).await?;
+        let finished = self.history_of(&ids, Some(AttemptState::Storing.as_str())).await?;
         let columns =
             [attempts::Column::GenerationId, attempts::Column::N, attempts::Column::Model, attempts::Column::SubmittedAt];
         let known = attempts::Entity::find()
