@@ -12,6 +12,7 @@ mod m0010_quotas;
 mod m0011_openai;
 mod m0012_deletion;
 mod m0013_history;
+mod m0014_unended;
 
 use sea_orm_migration::prelude::*;
 
@@ -35,6 +36,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_openai::Migration),
             Box::new(m0012_deletion::Migration),
             Box::new(m0013_history::Migration),
+            Box::new(m0014_unended::Migration),
         ]
     }
 }

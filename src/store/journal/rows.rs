@@ -35,6 +35,8 @@ pub struct Move {
     pub version: Option<i32>,
     /// The generation's changed row.
     pub row: Option<String>,
+    /// Whether that has ended.
+    pub ended: bool,
     /// Changed attempts.
     pub attempts: Vec<Changed>,
     /// New attempts.
@@ -96,6 +98,7 @@ impl Move {
             guard: Guard::None,
             version: None,
             row: None,
+            ended: false,
             attempts: Vec::new(),
             new_attempts: Vec::new(),
             attempt_payloads: Vec::new(),
@@ -119,6 +122,7 @@ impl Move {
             guard: entry.guard,
             version: generation.map(|row| row.version),
             row: generation.map(|row| map::json(&map::generation_change(row)?)).transpose()?,
+            ended: generation.is_some_and(|row| row.ended_at.is_some()),
             attempts: all(&entry.attempts, |row| changed(row.id.0, row.version, &map::attempt_change(row)?))?,
             new_attempts: all(&entry.new_attempts, |new| map::json(&map::attempt_model(&new.attempt)?))?,
             attempt_payloads: all(&entry.new_attempts, attempt_payload)?,

@@ -52,8 +52,21 @@ const GENERATION_CHANGE: Columns = &[
     ("not_before", Type::Big),
     ("tries", Type::Int),
     ("updated_at", Type::Big),
-    ("ended_at", Type::Big),
     ("failure", Type::Text),
+    // Last: see below.
+    ("history_head", Type::Big),
+];
+
+/// The same where it ends. A column that is set costs SQLite every index that names it, whether it changes or not.
+const GENERATION_END: Columns = &[
+    ("id", Type::Id),
+    ("state", Type::Small),
+    ("slots", Type::Text),
+    ("not_before", Type::Big),
+    ("tries", Type::Int),
+    ("updated_at", Type::Big),
+    ("failure", Type::Text),
+    ("ended_at", Type::Big),
     // Given by the writer where a line of a batch ends, and null otherwise: what has ended never changes again.
     ("batch_seq", Type::Int),
     // Last: see below.
@@ -174,11 +187,17 @@ const HEAD: Columns = &[("id", Type::Id), ("history_head", Type::Big)];
 
 const ATTEMPT_PAYLOAD: Columns = &[("attempt_id", Type::Id), ("request", Type::Text)];
 
-/// Changes generations.
+/// Changes generations that do not end.
 pub static UPDATE_GENERATIONS: Rows = Rows::new(
     GENERATION_CHANGE,
     |rows| update_values("generations", GENERATION_CHANGE, rows),
     || update("generations", unchained(GENERATION_CHANGE)),
+);
+/// Changes generations that end, or have ended.
+pub static END_GENERATIONS: Rows = Rows::new(
+    GENERATION_END,
+    |rows| update_values("generations", GENERATION_END, rows),
+    || update("generations", unchained(GENERATION_END)),
 );
 /// SQLite: where the history of generations ends whose rows do not change otherwise.
 pub static UPDATE_HEADS: Rows = Rows::new(

@@ -19,9 +19,9 @@ use super::{
     rows::Move,
     sql::{Rows, array},
     tables::{
-        ASSET, ATTEMPT, BATCH, FENCE, GENERATION, INSERT_ASSETS, INSERT_ATTEMPT_PAYLOADS, INSERT_ATTEMPTS, INSERT_EVENTS,
-        INSERT_HISTORY, LOCK_ASSETS, LOCK_ATTEMPTS, LOCK_GENERATIONS, UPDATE_ASSETS, UPDATE_ATTEMPTS, UPDATE_GENERATIONS,
-        UPDATE_HEADS,
+        ASSET, ATTEMPT, BATCH, END_GENERATIONS, FENCE, GENERATION, INSERT_ASSETS, INSERT_ATTEMPT_PAYLOADS, INSERT_ATTEMPTS,
+        INSERT_EVENTS, INSERT_HISTORY, LOCK_ASSETS, LOCK_ATTEMPTS, LOCK_GENERATIONS, UPDATE_ASSETS, UPDATE_ATTEMPTS,
+        UPDATE_GENERATIONS, UPDATE_HEADS,
     },
 };
 use crate::{
@@ -233,12 +233,15 @@ fn apply(connection: &mut Connection, winners: &[(&Move, &BatchNews)], present: 
     let chained = connection.dialect() == Dialect::Sqlite;
     let (history, heads) = history(winners, present, chained)?;
     let changed = winners.iter().zip(&heads);
-    let generations: Vec<Cow<'_, str>> =
-        changed.clone().filter_map(|((entry, news), head)| numbered(entry, news, chained.then_some(*head))).collect();
-    write(connection, &UPDATE_GENERATIONS, &generations);
+    for (ended, sql) in [(false, &UPDATE_GENERATIONS), (true, &END_GENERATIONS)] {
+        let these = changed.clone().filter(|((entry, _), _)| entry.ended == ended);
+        let rows = these.filter_map(|((entry, news), head)| numbered(entry, news, chained.then_some(*head)));
+        write(connection, sql, &rows.collect::<Vec<_>>());
+    }
     if chained {
         let told = changed.filter(|((entry, _), _)| entry.row.is_none() && !entry.history.is_empty());
-        let heads: Vec<_> = told.map(|((entry, _), head)| json!({"id": entry.generation, "history_head": head}).to_string()).collect();
+        let heads: Vec<_> =
+            told.map(|((entry, _), head)| json!({"id": entry.generation, "history_head": head}).to_string()).collect();
         write(connection, &UPDATE_HEADS, &heads);
     }
     let attempts: Vec<&str> = winners.iter().flat_map(|(entry, _)| &entry.attempts).map(|row| row.row.as_str()).collect();

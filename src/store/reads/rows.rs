@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        generation::GenerationState,
         id::{AttemptId, GenerationId},
         record::{Asset, Attempt, Generation, Handle},
         time::Timestamp,
@@ -59,30 +58,23 @@ pub struct StateCounts {
     pub unfinished: u64,
 }
 
-/// One row of the counts.
+/// The counts as they are read: one statement, so of one moment.
 #[derive(Debug, FromQueryResult)]
-pub struct StateCount {
-    /// State.
-    pub state: i16,
-    /// How many.
-    pub count: i64,
+pub struct Counts {
+    unended: i64,
+    waiting: i64,
+    preparing: i64,
+    queued: i64,
 }
 
-/// Adds the counts up.
-pub fn counted(rows: Vec<StateCount>) -> StateCounts {
-    let mut counts = StateCounts::default();
-    for row in rows {
-        let count = u64::try_from(row.count).unwrap_or(0);
-        counts.unfinished += count;
-        match GenerationState::of_number(row.state) {
-            Some(GenerationState::Waiting) => counts.waiting = count,
-            Some(GenerationState::Preparing) => counts.preparing = count,
-            Some(GenerationState::Queued) => counts.queued = count,
-            Some(GenerationState::Active) => counts.active = count,
-            Some(GenerationState::Completed | GenerationState::Failed | GenerationState::Cancelled) | None => {}
-        }
+impl From<Counts> for StateCounts {
+    fn from(counts: Counts) -> Self {
+        let Counts { unended, waiting, preparing, queued } = counts;
+        let active = unended - waiting - preparing - queued;
+        let [unfinished, waiting, preparing, queued, active] =
+            [unended, waiting, preparing, queued, active].map(|count| u64::try_from(count).unwrap_or(0));
+        Self { waiting, preparing, queued, active, unfinished }
     }
-    counts
 }
 
 /// Rows by the generation they belong to.

@@ -69,9 +69,19 @@ async fn unfinished_states_are_counted(bed: &Bed) {
     for state in [S::Waiting, S::Preparing, S::Queued, S::Queued, S::Active, S::Completed, S::Failed, S::Cancelled] {
         let mut row = generation(ProjectId::fresh());
         row.progress.state = state;
+        row.ended_at = state.terminal().then_some(NOW);
         put(&journal, &row).await;
     }
-    let expected = StateCounts { waiting: 1, preparing: 1, queued: 2, active: 1, unfinished: 5 };
+    // One moves on, one ends.
+    for state in [S::Active, S::Failed] {
+        let mut row = generation(ProjectId::fresh());
+        put(&journal, &row).await;
+        let entry = Transition::of(&row);
+        row.progress.state = state;
+        row.ended_at = state.terminal().then_some(NOW);
+        assert_eq!(journal.transition(Transition { generation: Some(row), ..entry }).await.unwrap(), Verdict::Won);
+    }
+    let expected = StateCounts { waiting: 1, preparing: 1, queued: 2, active: 2, unfinished: 6 };
     assert_eq!(store.reads().counts().await.unwrap(), expected);
     store.reads().ping().await.unwrap();
     store.close().await;
