@@ -31,7 +31,7 @@ pub const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// back in nearly every commit, and a commit walks a larger cache for longer.
 const WRITER_CACHE: &str = "-32768";
 
-/// Texts that the SQLite writer keeps prepared: for each table seven sizes, and what goes together.
+/// Texts that the SQLite writer keeps prepared: for each table fourteen sizes, and what goes together.
 const PREPARED: usize = 512;
 
 /// For PostgreSQL's writers, whose every statement names its rows by their keys. How many those are the planner cannot see in a JSON text;

@@ -63,11 +63,12 @@ impl Pipeline {
     pub fn write_rows<T: AsRef<str>>(&mut self, sql: &'static Rows, mut rows: &[T], all: bool) {
         while !rows.is_empty() {
             let (text, size) = sql.for_some_of(rows.len());
-            let (some, more) = rows.split_at(size);
+            let (some, more) = rows.split_at(size.min(rows.len()));
             match some.iter().map(|row| cells(sql.columns(), row.as_ref())).collect::<Result<Vec<_>, _>>() {
                 Ok(values) => {
-                    let values = values.into_iter().flatten().collect();
-                    self.waiting.push(Statement { sql: text, values, rows: all.then_some(size), alone: size > 1 });
+                    let mut values: Vec<_> = values.into_iter().flatten().collect();
+                    values.resize(size * sql.columns().len(), Cell::Null);
+                    self.waiting.push(Statement { sql: text, values, rows: all.then_some(some.len()), alone: size > 1 });
                 }
                 Err(error) => self.broken = Some(error),
             }

@@ -53,19 +53,20 @@ impl Sql {
 pub struct Rows {
     columns: Columns,
     sqlite: fn(usize) -> String,
-    one: OnceLock<String>,
-    doubled: [OnceLock<String>; DOUBLED],
+    texts: [OnceLock<String>; SIZES.len()],
     postgres: LazyLock<String, fn() -> String>,
 }
 
-/// SQLite: 1, 2, 4, … 64 rows a statement: each stays prepared, and so a group of 128 entries takes a few trips a table.
-const DOUBLED: usize = 6;
+/// SQLite: how many rows a statement takes. Each stays prepared. A trip to the database's thread costs more than some rows of nulls, so
+/// each group goes as one statement of the next size.
+const SIZES: [usize; 14] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, LARGEST];
+const LARGEST: usize = 128;
 
 impl Rows {
     /// A statement from one text builder a database.
     pub const fn new(columns: Columns, sqlite: fn(usize) -> String, postgres: fn() -> String) -> Self {
-        let doubled = [const { OnceLock::new() }; DOUBLED];
-        Self { columns, sqlite, one: OnceLock::new(), doubled, postgres: LazyLock::new(postgres) }
+        let texts = [const { OnceLock::new() }; SIZES.len()];
+        Self { columns, sqlite, texts, postgres: LazyLock::new(postgres) }
     }
 
     /// Its columns, in the order of SQLite's parameters.
@@ -73,11 +74,13 @@ impl Rows {
         self.columns
     }
 
-    /// SQLite: the statement for as many of these rows as one takes, and how many those are. There must be some.
+    /// SQLite: the statement for these rows, or for as many of them as one takes, and how many rows it takes. One that is all null is
+    /// none.
     pub fn for_some_of(&'static self, rows: usize) -> (&'static str, usize) {
-        let fitting = (1_u32..).zip(&self.doubled).take_while(|(power, _)| 1_usize << power <= rows).last();
-        let (size, text) = fitting.map_or((1, &self.one), |(power, text)| (1 << power, text));
-        (text.get_or_init(|| (self.sqlite)(size)), size)
+        let [.., largest] = &self.texts;
+        let fitting = SIZES.iter().zip(&self.texts).find(|(size, _)| rows <= **size);
+        let (size, text) = fitting.unwrap_or((&LARGEST, largest));
+        (text.get_or_init(|| (self.sqlite)(*size)), *size)
     }
 
     /// PostgreSQL: the statement for any number of rows.
@@ -86,10 +89,12 @@ impl Rows {
     }
 }
 
-/// SQLite: `INSERT INTO table (…) VALUES (…), …`, with `tail` behind it. A row that does not fit takes the transaction back, as the
-/// writer would do anyway: so SQLite need not keep what would undo this statement alone (sqlite.org/lang_conflict.html).
+/// SQLite: `INSERT INTO table (…) SELECT … FROM (VALUES …)`, with `tail` behind it; the first column is never null. A row that does not
+/// fit takes the transaction back, as the writer would do anyway: so SQLite need not keep what would undo this statement alone
+/// (sqlite.org/lang_conflict.html).
 pub fn insert_values(table: &str, columns: Columns, tail: &str, rows: usize) -> String {
-    format!("INSERT OR ROLLBACK INTO {table} ({}) VALUES {} {tail}", names(columns, ""), values(columns, rows))
+    let (names, values) = (names(columns, ""), values(columns, rows));
+    format!("INSERT OR ROLLBACK INTO {table} ({names}) SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL {tail}")
 }
 
 /// SQLite: `UPDATE table SET version = version + 1, …` for the rows; the first column is the key. As [`insert_values`].
@@ -176,4 +181,21 @@ pub fn array<T: AsRef<str>>(rows: &[T]) -> String {
     }
     text.push(']');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static NUMBERS: Rows =
+        Rows::new(&[("id", Type::Id), ("n", Type::Int)], |rows| insert_values("t", NUMBERS.columns, "", rows), String::new);
+
+    #[test]
+    fn a_group_goes_as_one_statement_of_the_next_size_and_a_large_one_in_parts() {
+        let sizes = [1, 2, 5, 7, 64, 65, 127, 128, 129, 1_000].map(|rows| NUMBERS.for_some_of(rows));
+        assert_eq!(sizes.map(|(_, size)| size), [1, 2, 6, 8, 64, 96, 128, 128, 128, 128]);
+        for (text, size) in sizes {
+            assert_eq!(text.matches("(?,?)").count(), size, "{text}");
+        }
+    }
 }

@@ -181,7 +181,7 @@ const fn unchained(columns: Columns) -> Columns {
 }
 
 const EVENT: Columns =
-    &[("generation_id", Type::Id), ("batch_id", Type::Id), ("project_id", Type::Id), ("kind", Type::Text), ("at", Type::Big)];
+    &[("project_id", Type::Id), ("generation_id", Type::Id), ("batch_id", Type::Id), ("kind", Type::Text), ("at", Type::Big)];
 
 const HEAD: Columns = &[("id", Type::Id), ("history_head", Type::Big)];
 
