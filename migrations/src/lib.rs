@@ -13,6 +13,7 @@ mod m0011_openai;
 mod m0012_deletion;
 mod m0013_history;
 mod m0014_unended;
+mod m0015_marks;
 
 use sea_orm_migration::prelude::*;
 
@@ -37,6 +38,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0012_deletion::Migration),
             Box::new(m0013_history::Migration),
             Box::new(m0014_unended::Migration),
+            Box::new(m0015_marks::Migration),
         ]
     }
 }

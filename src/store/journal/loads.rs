@@ -80,7 +80,7 @@ impl Lane for Loads {
 
     const NAME: &'static str = "loads";
     /// The births' mark: where marks are asked for, one writer serves both lanes and asks before it goes on.
-    const MARK: i16 = 2;
+    const MARK: i16 = 4;
 
     /// One step a commit, of whichever load.
     fn key(_entry: &LoadStep) -> Option<Uuid> {
