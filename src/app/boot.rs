@@ -31,7 +31,7 @@ use crate::{
     notify::courier::Places,
     observe::{Live, Pulses, balances::Balances, times::Times},
     providers::{catalogue::Catalogue, executor::Executor, registry::Registry},
-    storage::Storage,
+    storage::{Storage, key::Names},
     store::{SlotRow, Store, StoreError},
     wake::Wakes,
 };
@@ -59,6 +59,7 @@ pub(super) async fn parts(config: Config, clock: Clock, sockets: Handle) -> anyh
         Err(problems) => bail!("models: {}", problems.join("; ")),
     };
     let secrets = hooks::load(&config.server, &config.data_dir).context("the server secret cannot be had")?;
+    let names = Names::new(secrets.first().cloned().context("there is no server secret")?);
     let hooks = Hooks::new(config.server.public_url.as_deref(), secrets.clone());
     let outward =
         client::outward(outward(&config.notify), WEBHOOK_CONNECT).context("the client for webhooks cannot be set up")?;
@@ -93,6 +94,7 @@ pub(super) async fn parts(config: Config, clock: Clock, sockets: Handle) -> anyh
         registry,
         catalogue,
         storage,
+        names,
         hooks,
     })
 }

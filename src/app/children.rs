@@ -147,6 +147,7 @@ pub(super) fn assets(parts: &Parts, freed: Arc<Notify>) -> Assets {
         registry: Arc::clone(&parts.registry),
         executor: parts.executor.clone(),
         storage: parts.storage.clone(),
+        names: parts.names.clone(),
         live: parts.live.clone(),
         clock: parts.clock.clone(),
         wakes: parts.wakes.clone(),

@@ -30,7 +30,7 @@ use crate::{
         executor::Executor,
         registry::{Provider, Registry},
     },
-    storage::{Storage, key},
+    storage::{Storage, key::Names},
     store::{
         Journal, Loaded, Reads, StoreError, Transition, Videos,
         change::{Change, End, Start, commit},
@@ -53,6 +53,8 @@ pub struct Assets {
     pub executor: Executor,
     /// The user's storage.
     pub storage: Storage,
+    /// What results are named in it.
+    pub names: Names,
     /// Live views.
     pub live: Live,
     /// Time.
@@ -106,7 +108,7 @@ impl Assets {
             );
         }
         if let Err(error) = self.record(&asset, &attempt, settled).await {
-            // The row still says pending: the sweep moves it again, under a fresh key.
+            // The row still says pending: the sweep moves it again, and replaces this object.
             tracing::warn!(asset.id = %asset.id, error = %error, "a stored result is not committed; it is moved again");
         }
     }
@@ -183,7 +185,7 @@ impl Assets {
         let Some(provider) = provider else {
             return Err(TransferFault::Transient("its provider is not configured any more".to_owned()));
         };
-        let stem = key::stem(&prefix(provider, attempt), asset.generation, asset.idx);
+        let stem = self.names.stem(&prefix(provider, attempt), asset.generation, (asset.id, asset.idx));
         let plan = TransferPlan::new(source, &stem, asset.kind, &self.config.assets);
         let download = &provider.clients.download;
         let guard = |url: &Url| check_url(url, download.allow()).map_err(|refused| refused.to_string());

@@ -32,7 +32,7 @@ const MAX_BEGINNINGS: u32 = 2;
 pub struct TransferPlan<'a> {
     /// Where the bytes are.
     pub source: Source<'a>,
-    /// The key without extension, from [`crate::storage::key::stem`]; the extension follows from the bytes.
+    /// The key without extension, from [`crate::storage::key::Names`]; the extension follows from the bytes.
     pub key_stem: &'a str,
     /// Largest size.
     pub max_bytes: u64,

@@ -1,8 +1,14 @@
 //! Keys: how objects are named, in every storage alike. A key is unguessable, because whoever knows it may read the object,
 //! and made of characters that need no escaping in a path, a URL or a signature.
 
+use std::fmt;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+
 use crate::{
-    domain::id::{AttemptId, GenerationId},
+    domain::id::{AssetId, AttemptId, GenerationId},
     storage::StorageError,
 };
 
@@ -15,15 +21,44 @@ pub const MAX_BYTES: usize = 512;
 /// stay behind empty.
 const FOLDER_DIGITS: usize = 7;
 
-/// Names a new object of a generation, without extension: `kling/019c2f1/gen_019c2f1…-0-<32 hex digits>`. The 128 random bits
-/// are what keeps others from guessing it. An empty prefix is left out.
-#[must_use]
-pub fn stem(prefix: &str, generation: GenerationId, idx: u16) -> String {
-    let secret: u128 = rand::random();
-    let prefix = prefix.trim_matches('/');
-    let slash = if prefix.is_empty() { "" } else { "/" };
-    let folder: String = generation.0.simple().to_string().chars().take(FOLDER_DIGITS).collect();
-    format!("{prefix}{slash}{folder}/{generation}-{idx}-{secret:032x}")
+/// Names objects of results. Clones share the secret.
+#[derive(Clone)]
+pub struct Names {
+    secret: SecretString,
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Names").finish_non_exhaustive()
+    }
+}
+
+impl Names {
+    /// Names that follow from this secret.
+    #[must_use]
+    pub const fn new(secret: SecretString) -> Self {
+        Self { secret }
+    }
+
+    /// Names the object of an asset, without extension: `kling/019c2f1/gen_019c2f1…-0-<32 hex digits>`. The 128 bits that end it are
+    /// what keeps others from guessing it; an empty prefix is left out. An asset has one name for as long as the secret is the
+    /// same: moved again after a crash, it replaces what that left.
+    #[must_use]
+    pub fn stem(&self, prefix: &str, generation: GenerationId, (asset, idx): (AssetId, u16)) -> String {
+        let prefix = prefix.trim_matches('/');
+        let slash = if prefix.is_empty() { "" } else { "/" };
+        let folder: String = generation.0.simple().to_string().chars().take(FOLDER_DIGITS).collect();
+        format!("{prefix}{slash}{folder}/{generation}-{idx}-{}", self.unguessable(asset))
+    }
+
+    /// The first 16 bytes of an HMAC-SHA256, in hexadecimal digits.
+    fn unguessable(&self, asset: AssetId) -> String {
+        // A key of any length is valid, so an error cannot occur.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(self.secret.expose_secret().as_bytes()) else { return String::new() };
+        // Another text than those of webhooks, so that none can stand for another.
+        mac.update(format!("object name\n{asset}").as_bytes());
+        mac.finalize().into_bytes().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// Names the place where a synchronous provider's bytes wait until their answer is committed: the same for the same output, so
@@ -60,15 +95,21 @@ pub fn check(key: &str) -> Result<(), StorageError> {
 mod tests {
     use super::*;
 
+    fn names(secret: &str) -> Names {
+        Names::new(secret.to_owned().into())
+    }
+
     #[test]
-    fn a_stem_is_a_key_and_never_the_same_twice() {
-        let generation = GenerationId::fresh();
+    fn an_asset_has_one_name_which_others_cannot_guess() {
+        let (generation, asset) = (GenerationId::fresh(), AssetId::fresh());
         let folder = &generation.0.simple().to_string()[..7];
-        let first = stem("kling", generation, 0);
+        let first = names("one").stem("kling", generation, (asset, 0));
         let secret = first.strip_prefix(&format!("kling/{folder}/{generation}-0-")).unwrap();
         assert_eq!(secret.len(), 32);
         check(&first).unwrap();
-        assert_ne!(first, stem("kling", generation, 0));
+        assert_eq!(first, names("one").stem("kling", generation, (asset, 0)));
+        assert_ne!(first, names("two").stem("kling", generation, (asset, 0)));
+        assert_ne!(first, names("one").stem("kling", generation, (AssetId::fresh(), 0)));
     }
 
     #[test]
@@ -80,10 +121,10 @@ mod tests {
 
     #[test]
     fn slashes_around_a_prefix_do_not_matter_and_none_is_needed() {
-        let generation = GenerationId::fresh();
-        assert!(stem("/a/b/", generation, 3).starts_with("a/b/0"));
-        assert!(stem("", generation, 3).starts_with('0'));
-        check(&stem("", generation, 3)).unwrap();
+        let stem = |prefix| names("one").stem(prefix, GenerationId::fresh(), (AssetId::fresh(), 3));
+        assert!(stem("/a/b/").starts_with("a/b/0"));
+        assert!(stem("").starts_with('0'));
+        check(&stem("")).unwrap();
     }
 
     #[test]

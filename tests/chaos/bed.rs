@@ -127,6 +127,18 @@ impl Bed {
         Ok(bed)
     }
 
+    /// The keys of all files in the storage.
+    ///
+    /// # Errors
+    /// When its folders cannot be read.
+    pub fn stored(&self) -> anyhow::Result<Vec<String>> {
+        let folder = &self.world.folder;
+        let root = if self.storage.is_some() { folder.join("bucket").join(bucket::BUCKET) } else { folder.join("data/media") };
+        let mut keys = Vec::new();
+        files(&root, "", &mut keys)?;
+        Ok(keys)
+    }
+
     async fn bucket(world: &Arc<World>, folder: &Path) -> anyhow::Result<Proxy> {
         let server = bucket::serve(&folder.join("bucket")).await?;
         let proxy = Proxy::start(world, |_| Some(Link::Storage))?;
@@ -205,4 +217,22 @@ impl Bed {
     pub fn sandbox_url(&self) -> String {
         format!("http://{}", self.sandbox_address)
     }
+}
+
+/// All files below, as keys. Not those that are unfinished, which the next start sweeps, nor those on their way to their place.
+fn files(folder: &Path, prefix: &str, keys: &mut Vec<String>) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let key = format!("{prefix}{name}");
+        if name.starts_with('.') || key == "staged" {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            files(&entry.path(), &format!("{key}/"), keys)?;
+        } else {
+            keys.push(key);
+        }
+    }
+    Ok(())
 }

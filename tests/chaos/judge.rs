@@ -33,6 +33,7 @@ pub enum Invariant {
     TerminalStays,
     SpendAgrees,
     BytesAgree,
+    FilesAreNamed,
     HistoryIsAPath,
     PollsWriteNothing,
     ForgedAreRefused,
@@ -60,6 +61,7 @@ impl Invariant {
             Self::TerminalStays => "terminal states never change",
             Self::SpendAgrees => "our spend equals the provider's; the rest is at risk",
             Self::BytesAgree => "stored bytes equal the provider's bytes",
+            Self::FilesAreNamed => "the storage holds no file that is nobody's result",
             Self::HistoryIsAPath => "history is a path of the machines",
             Self::PollsWriteNothing => "polls wrote nothing",
             Self::ForgedAreRefused => "forged webhooks are refused",
@@ -115,6 +117,8 @@ pub struct Facts {
     pub ledger: Vec<Value>,
     /// Digests of the bytes that the results' URLs answered.
     pub fetched: BTreeMap<String, Result<String, String>>,
+    /// Keys of all files that lie in the storage.
+    pub stored: Vec<String>,
     pub wait: Wait,
     pub acknowledged: Vec<Acknowledged>,
     pub forged: Vec<Forged>,
@@ -191,6 +195,7 @@ pub fn judge(facts: &Facts) -> Vec<Violation> {
         bytes(&group, &mut say);
     }
     fetched(facts, &mut say);
+    files(facts, &mut say);
     operators::risk(facts, &mut say);
     operators::decisions(facts, &mut say);
     paths::histories(facts, &mut say);
@@ -248,6 +253,13 @@ fn fetched(facts: &Facts, say: &mut impl FnMut(Invariant, String)) {
                 None => say(Invariant::BytesAgree, format!("{id}: a result was not fetched")),
             }
         }
+    }
+}
+
+/// Every file is shown to somebody: one that a crash left before its row was written would be kept for ever.
+fn files(facts: &Facts, say: &mut impl FnMut(Invariant, String)) {
+    for key in facts.stored.iter().filter(|key| !facts.fetched.keys().any(|url| url.contains(key.as_str()))) {
+        say(Invariant::FilesAreNamed, format!("{key} is no result"));
     }
 }
 

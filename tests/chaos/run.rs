@@ -214,6 +214,7 @@ async fn rest(bed: &Bed, outside: &Outside) -> anyhow::Result<Facts> {
         facts.batches.insert(id.clone(), client.batch(&id).await?);
         facts.tasks.insert(id.clone(), client.tasks(&id).await?);
     }
+    facts.stored = bed.stored()?;
     facts.report = admin.spend().await?;
     for id in clients.promised().iter().filter(|id| !facts.shown.contains_key(*id)) {
         clients.look(client, id).await;
