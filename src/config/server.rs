@@ -24,8 +24,8 @@ pub struct ServerConfig {
     ///
     /// Providers call us back below it; without it no provider is given a webhook, and polling does everything.
     pub public_url: Option<String>,
-    /// What makes the URLs of webhooks unguessable, at least 32 characters. Several, separated by white space, to rotate: the
-    /// first signs, all are accepted. None (default): made once, kept in `data_dir/server-secret`.
+    /// What makes the URLs of webhooks and the names of results unguessable, at least 32 characters. Several, separated by white
+    /// space, to rotate: the first signs and names, all are accepted. None (default): made once, kept in `data_dir/server-secret`.
     #[serde(serialize_with = "redacted")]
     pub secret: Option<SecretString>,
     /// File that holds it.
